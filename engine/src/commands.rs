@@ -1,0 +1,235 @@
+//! Commands: from what a client asks to a durable decision.
+//!
+//! Promises: a command id has one effect and one answer; an answer leaves only when everything it
+//! was computed from is durable; whatever fails is a typed [`CommandError`].
+
+mod error;
+mod idempotency;
+mod module;
+mod record;
+mod states;
+mod worker;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::decision::{Decision, Hash, Kind, parse};
+use crate::names::{Key, Name, StreamId};
+use crate::storage::log::{Log, ReadError};
+
+pub use error::{CommandError, ExpectedVersion};
+pub use module::{ActiveModule, WorkerLimits};
+pub use worker::{AggregateState, Attempt};
+
+use idempotency::{InFlight, Running};
+use worker::Job;
+
+/// Decisions of one command that may lose against others before it is given up. 16: each loss
+/// means that another command was decided.
+const MAX_ATTEMPTS: usize = 16;
+
+/// A request to decide.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// The aggregate addressed.
+    pub aggregate: Name,
+    /// Which of its instances.
+    pub id: Key,
+    /// The command's name.
+    pub name: Name,
+    /// Its data: compact JSON.
+    pub data: String,
+    /// The idempotency key, or a new id.
+    pub command_id: CommandId,
+    /// The version that the stream must have.
+    pub expected: ExpectedVersion,
+    /// Who asks.
+    pub caller: Option<String>,
+    /// The conversation; the command's own id where the client names none.
+    pub correlation_id: Option<Key>,
+    /// The direct cause; the command's own id where the client names none.
+    pub causation_id: Option<Key>,
+}
+
+/// The id of a command.
+#[derive(Clone, Debug)]
+pub enum CommandId {
+    /// The client's: a retry with it replays.
+    Client(Key),
+    /// The server's: nobody else knows it.
+    Server(String),
+}
+
+impl CommandId {
+    /// A new id of the server's.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::Server(crate::clock::new_id().to_string())
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Client(key) => key.as_str(),
+            Self::Server(id) => id,
+        }
+    }
+}
+
+impl Default for CommandId {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Command {
+    /// The stream that its events go to.
+    #[must_use]
+    pub fn stream(&self) -> StreamId {
+        StreamId::of(&self.aggregate, &self.id)
+    }
+
+    /// BLAKE3 of what is asked: equal for a retry, different for a reused id.
+    #[must_use]
+    pub fn fingerprint(&self) -> Hash {
+        let mut hasher = blake3::Hasher::new();
+        for part in [self.aggregate.as_str(), self.id.as_str(), self.name.as_str()] {
+            hasher.update(part.as_bytes()).update(&[0]);
+        }
+        *hasher.update(self.data.as_bytes()).finalize().as_bytes()
+    }
+}
+
+/// The recorded answer to a command: committed or rejected, as its record says.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    record: Bytes,
+    /// Whether the command had been decided before.
+    pub replayed: bool,
+}
+
+impl Answer {
+    /// The record behind the answer.
+    ///
+    /// # Errors
+    /// [`ReadError::Damaged`] when its bytes are.
+    pub fn decision(&self) -> Result<Decision<'_>, ReadError> {
+        Ok(parse(&self.record)?)
+    }
+}
+
+/// Which module decides for each aggregate.
+pub type Routes = HashMap<String, Arc<ActiveModule>>;
+
+/// Takes commands in.
+#[derive(Debug)]
+pub struct Commands {
+    log: Log,
+    routes: Arc<ArcSwap<Routes>>,
+    in_flight: InFlight,
+    permits: Semaphore,
+}
+
+impl Commands {
+    /// Commands over a log; `routes` changes as modules come and go. At most `in_flight` commands
+    /// are between arrival and answer, the others wait.
+    #[must_use]
+    pub fn new(log: Log, routes: Arc<ArcSwap<Routes>>, in_flight: usize) -> Self {
+        Self { log, routes, in_flight: InFlight::default(), permits: Semaphore::new(in_flight) }
+    }
+
+    /// Decides a command and makes the decision durable.
+    ///
+    /// # Errors
+    /// [`CommandError`]; nothing was recorded unless it is `OutcomeUnknown`.
+    pub async fn execute(&self, command: Command) -> Result<Answer, CommandError> {
+        let _permit = self.permits.acquire().await.map_err(|_| CommandError::ShuttingDown)?;
+        let running = match &command.command_id {
+            CommandId::Server(_) => None,
+            CommandId::Client(key) => {
+                let running = self.in_flight.enter(command.caller.as_deref(), key.as_str());
+                let running = running.ok_or(CommandError::StillRunning)?;
+                if let Some(answer) = self.replay(&command, key.as_str())? {
+                    return Ok(answer);
+                }
+                Some(Arc::new(running))
+            }
+        };
+        let command = Arc::new(command);
+        for _ in 0..MAX_ATTEMPTS {
+            match self.attempt(&command, running.clone()).await {
+                Ok(record) => return Ok(Answer { record, replayed: false }),
+                Err(Attempt::Superseded) => {}
+                Err(Attempt::Failed(error)) => return Err(error),
+            }
+        }
+        Err(CommandError::Contended { attempts: MAX_ATTEMPTS })
+    }
+
+    async fn attempt(
+        &self,
+        command: &Arc<Command>,
+        running: Option<Arc<Running>>,
+    ) -> Result<Bytes, Attempt> {
+        let module = self.module(&command.aggregate)?;
+        let (reply, answer) = oneshot::channel();
+        let job = Job::Decide { command: Arc::clone(command), running, reply };
+        module.submit(&command.stream(), job)?;
+        let lost = |_| CommandError::OutcomeUnknown("the module's thread ended".into());
+        let answer = answer.await.map_err(lost)?;
+        module.count(command.name.as_str(), &answer);
+        answer
+    }
+
+    /// The folded state of an aggregate instance; none before its first event. It answers when
+    /// everything it was folded from is durable.
+    ///
+    /// # Errors
+    /// [`CommandError`] as for a command.
+    pub async fn state(
+        &self,
+        aggregate: &Name,
+        id: &Key,
+    ) -> Result<Option<AggregateState>, CommandError> {
+        let stream = StreamId::of(aggregate, id);
+        for _ in 0..MAX_ATTEMPTS {
+            let module = self.module(aggregate)?;
+            let (reply, answer) = oneshot::channel();
+            let job =
+                Job::Inspect { aggregate: aggregate.clone(), stream: stream.clone(), reply };
+            module.submit(&stream, job)?;
+            match answer.await {
+                Ok(Ok(state)) => return Ok(state),
+                Ok(Err(Attempt::Superseded)) | Err(_) => {}
+                Ok(Err(Attempt::Failed(error))) => return Err(error),
+            }
+        }
+        Err(CommandError::Contended { attempts: MAX_ATTEMPTS })
+    }
+
+    fn module(&self, aggregate: &Name) -> Result<Arc<ActiveModule>, CommandError> {
+        let routes = self.routes.load();
+        let module = routes.get(aggregate.as_str()).cloned();
+        module.ok_or_else(|| CommandError::UnknownAggregate(aggregate.clone()))
+    }
+
+    fn replay(&self, command: &Command, id: &str) -> Result<Option<Answer>, CommandError> {
+        let Some(decision) = self.log.find_command(command.caller.as_deref(), id) else {
+            return Ok(None);
+        };
+        let record = self.log.record(decision)?.ok_or_else(|| {
+            ReadError::Damaged(format!("decision {decision} is indexed and missing"))
+        })?;
+        let answer = Answer { record, replayed: true };
+        match answer.decision()?.kind {
+            Kind::Command(record) if record.fingerprint == command.fingerprint() => {}
+            _ => return Err(CommandError::KeyReused),
+        }
+        Ok(Some(answer))
+    }
+}

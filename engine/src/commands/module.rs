@@ -1,0 +1,195 @@
+//! An active module's threads: each with a live instance, work spread by stream.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use crossbeam_channel::{Sender, TrySendError};
+use metrics::Counter;
+
+use super::error::CommandError;
+use super::worker::{Attempt, Job, Worker};
+use crate::clock::Clock;
+use crate::decision::{Hash, Kind, ModuleRef, Outcome, parse};
+use crate::manifest::Manifest;
+use crate::names::StreamId;
+use crate::runtime::Component;
+use crate::storage::log::Log;
+use crate::tasks::{Spawner, Thread};
+
+/// What an active module's threads may use. Each has a default with a reason.
+#[derive(Clone, Debug)]
+pub struct WorkerLimits {
+    /// Threads a module. 4: more than two cores, so that a call that blocks holds up few streams.
+    pub threads: usize,
+    /// Commands waiting for one thread; more are refused. 4,096: a fraction of a second's work.
+    pub queue: usize,
+    /// Bytes of hot states a thread. 32 MiB: some 100,000 small aggregates.
+    pub hot_bytes: usize,
+    /// One in so many decisions is checked against `evolve` in a fresh instance. 1,000.
+    pub verify_every: u32,
+    /// Events that one command may append. 1,000: one answer stays readable.
+    pub events_per_command: usize,
+    /// Events that one call of `evolve` folds. 1,000: a batch amortises the crossing.
+    pub fold_batch: usize,
+}
+
+impl Default for WorkerLimits {
+    fn default() -> Self {
+        Self {
+            threads: 4,
+            queue: 4096,
+            hot_bytes: 32 << 20,
+            verify_every: 1_000,
+            events_per_command: 1_000,
+            fold_batch: 1_000,
+        }
+    }
+}
+
+/// A module version that answers commands. When the last handle is dropped, its threads finish
+/// what waits and end.
+#[derive(Debug)]
+pub struct ActiveModule {
+    identity: Arc<Identity>,
+    spread: RandomState,
+    workers: Vec<Sender<Job>>,
+    counters: HashMap<String, Counters>,
+}
+
+/// What a module's threads share.
+#[derive(Debug)]
+pub(super) struct Identity {
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) component: Component,
+    /// Set when it was caught with hidden state: from then on each call gets a fresh instance.
+    pub(super) fresh: AtomicBool,
+}
+
+impl Identity {
+    pub(super) fn module_ref(&self) -> ModuleRef<'_> {
+        ModuleRef { name: &self.name, version: &self.version, digest: self.component.digest() }
+    }
+}
+
+#[derive(Clone)]
+struct Counters {
+    committed: Counter,
+    rejected: Counter,
+    failed: Counter,
+}
+
+impl std::fmt::Debug for Counters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Counters")
+    }
+}
+
+impl ActiveModule {
+    /// Starts a module's threads.
+    #[must_use]
+    pub fn start(
+        manifest: &Manifest,
+        component: Component,
+        log: &Log,
+        limits: &WorkerLimits,
+        clock: &Clock,
+        spawner: &Spawner,
+    ) -> (Self, Vec<Thread>) {
+        let identity = Arc::new(Identity {
+            name: manifest.name.clone(),
+            version: manifest.version.clone(),
+            component,
+            fresh: AtomicBool::new(false),
+        });
+        let (mut workers, mut threads) = (Vec::new(), Vec::new());
+        for number in 0..limits.threads.max(1) {
+            let (send, jobs) = crossbeam_channel::bounded(limits.queue);
+            let worker =
+                Worker::new(Arc::clone(&identity), log.clone(), limits.clone(), clock.clone());
+            let name = format!("module-{}-{number}", identity.name);
+            threads.push(spawner.thread(&name, move || worker.run(&jobs)));
+            workers.push(send);
+        }
+        let commands = manifest.aggregates.iter().flat_map(|aggregate| &aggregate.commands);
+        let counters = commands
+            .map(|command| (command.name.clone(), Counters::new(&identity.name, &command.name)))
+            .collect();
+        (Self { identity, spread: RandomState::new(), workers, counters }, threads)
+    }
+
+    /// The module's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.identity.name
+    }
+
+    /// The version that its manifest states.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.identity.version
+    }
+
+    /// BLAKE3 of its component.
+    #[must_use]
+    pub fn digest(&self) -> Hash {
+        self.identity.component.digest()
+    }
+
+    /// Whether it was caught with hidden state and runs in fresh instances.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.identity.fresh.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn submit(&self, stream: &StreamId, job: Job) -> Result<(), CommandError> {
+        let hash = self.spread.hash_one(stream);
+        let count = u64::try_from(self.workers.len()).unwrap_or(1).max(1);
+        let worker = usize::try_from(hash % count).ok().and_then(|at| self.workers.get(at));
+        match worker.map(|worker| worker.try_send(job)) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(TrySendError::Full(_))) => {
+                Err(CommandError::Overloaded { module: self.identity.name.clone() })
+            }
+            Some(Err(TrySendError::Disconnected(_))) | None => Err(CommandError::ModuleFault {
+                module: self.identity.name.clone(),
+                reason: "its thread ended; activate the module again".into(),
+            }),
+        }
+    }
+
+    pub(super) fn count(&self, command: &str, answer: &Result<Bytes, Attempt>) {
+        // Commands that the manifest does not name get no series: clients could invent them.
+        let Some(counters) = self.counters.get(command) else { return };
+        match answer {
+            Ok(record) if is_rejection(record) => counters.rejected.increment(1),
+            Ok(_) => counters.committed.increment(1),
+            Err(Attempt::Superseded) => {}
+            Err(Attempt::Failed(_)) => counters.failed.increment(1),
+        }
+    }
+}
+
+impl Counters {
+    fn new(module: &str, command: &str) -> Self {
+        let counter = |outcome: &'static str| {
+            metrics::counter!("factum_commands_total", "module" => module.to_owned(),
+                "command" => command.to_owned(), "outcome" => outcome)
+        };
+        Self {
+            committed: counter("committed"),
+            rejected: counter("rejected"),
+            failed: counter("failed"),
+        }
+    }
+}
+
+fn is_rejection(record: &[u8]) -> bool {
+    parse(record).is_ok_and(|decision| match decision.kind {
+        Kind::Command(record) => matches!(record.outcome, Outcome::Rejected(_)),
+        Kind::Activation(_) => false,
+    })
+}

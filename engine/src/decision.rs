@@ -1,0 +1,146 @@
+//! Decisions: the records the log is made of.
+//!
+//! A [`Decision`] is a view of one record's bytes. [`Draft`] is a record that only lacks what the
+//! writer knows: its numbers, its time and the hash of the record before it. The byte format lives
+//! in [`format`] alone.
+
+pub mod format;
+mod wire;
+
+use crate::event::RecordedEvent;
+pub use format::{Draft, HEADER_BYTES, Header, parse};
+
+/// BLAKE3.
+pub type Hash = [u8; 32];
+
+/// One record of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision<'a> {
+    /// What every record has.
+    pub header: Header,
+    /// What it records.
+    pub kind: Kind<'a>,
+    /// The events it committed, in order.
+    pub events: Vec<RecordedEvent<'a>>,
+}
+
+impl Decision<'_> {
+    /// The head after this record.
+    #[must_use]
+    pub fn head_after(&self) -> u64 {
+        self.header.head_before + u64::from(self.header.event_count)
+    }
+}
+
+/// What a record is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind<'a> {
+    /// A command, decided by a component.
+    Command(Box<CommandRecord<'a>>),
+    /// A module version began to answer, or a module ceased to.
+    Activation(ActivationRecord<'a>),
+}
+
+/// Everything needed to decide the command again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandRecord<'a> {
+    /// The idempotency key, or an id made by the server.
+    pub command_id: &'a str,
+    /// Whether the client gave the id; only such ids are looked up for replays.
+    pub id_from_client: bool,
+    /// Who asked; empty for nobody known.
+    pub caller: Option<&'a str>,
+    /// BLAKE3 over what was asked, to tell a retry from a reused id.
+    pub fingerprint: Hash,
+    /// The rest of the context that the guest was given.
+    pub context: RecordedContext<'a>,
+    /// The command's name.
+    pub command: &'a str,
+    /// The command's data as the guest got it.
+    pub data: &'a str,
+    /// Who decided.
+    pub module: ModuleRef<'a>,
+    /// What the decision was computed from.
+    pub saw: Saw<'a>,
+    /// What came of it.
+    pub outcome: Outcome<'a>,
+    /// Fuel spent, where it was metered.
+    pub fuel: Option<u64>,
+}
+
+/// The context of a decision as it was passed to the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedContext<'a> {
+    /// The addressed stream.
+    pub stream: &'a str,
+    /// The version the decision was made on.
+    pub stream_version: u64,
+    /// The time that the guest was told, in milliseconds since 1970.
+    pub now_ms: u64,
+    /// The only randomness that the guest got.
+    pub seed: u64,
+    /// The conversation.
+    pub correlation_id: &'a str,
+    /// The direct cause.
+    pub causation_id: &'a str,
+    /// Room for what later contracts add, as JSON.
+    pub extra: &'a str,
+}
+
+/// A module version by name and content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModuleRef<'a> {
+    /// The module's name.
+    pub name: &'a str,
+    /// The version its manifest states.
+    pub version: &'a str,
+    /// BLAKE3 of the component's bytes.
+    pub digest: Hash,
+}
+
+/// What a decision was computed from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Saw<'a> {
+    /// BLAKE3 of the input state's bytes; none before the first event.
+    pub state_hash: Option<Hash>,
+    /// The version of the snapshot that hydration began with, and the digest of its maker.
+    pub snapshot: Option<(u64, Hash)>,
+    /// The components that upcast what was read.
+    pub upcasters: Vec<Hash>,
+    /// The boundary query, as JSON, and the position it was read at.
+    pub boundary: Option<(&'a str, u64)>,
+}
+
+/// The two answers of a domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome<'a> {
+    /// Yes: the record's events, and BLAKE3 of the state after them.
+    Committed {
+        /// BLAKE3 of the state's bytes after the events.
+        next_hash: Hash,
+    },
+    /// No, with the reason.
+    Rejected(Rejection<'a>),
+}
+
+/// Why a domain refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rejection<'a> {
+    /// A short code for programs.
+    pub code: &'a str,
+    /// A sentence for people.
+    pub message: &'a str,
+    /// More, as JSON.
+    pub details: Option<&'a str>,
+}
+
+/// A change of which version of a module answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActivationRecord<'a> {
+    /// The module's name.
+    pub module: &'a str,
+    /// The version that answers from here on; none when the module was deactivated.
+    pub version: Option<(&'a str, Hash)>,
+    /// Who asked for it.
+    pub caller: Option<&'a str>,
+}

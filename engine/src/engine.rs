@@ -1,0 +1,218 @@
+//! The engine: everything below HTTP, put together, opened and closed in the right order.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use crate::clock::Clock;
+use crate::commands::{Answer, Command, CommandError, Commands, WorkerLimits};
+use crate::decision::parse;
+use crate::modules::{Foundation, Modules};
+use crate::names::{Key, Name, StreamId};
+use crate::projections::{ProjectionLimits, Projections};
+use crate::runtime::{GuestLimits, Runtime};
+use crate::storage::data_dir::{DataDir, DataDirError};
+use crate::storage::log::{Direction, Log, LogLimits, OpenError};
+use crate::tasks::{Spawner, Thread};
+
+/// What an engine is opened with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The data directory.
+    pub data: PathBuf,
+    /// What the log may use.
+    pub log: LogLimits,
+    /// What guests may use.
+    pub guests: GuestLimits,
+    /// What the threads of modules may use.
+    pub workers: WorkerLimits,
+    /// What projections may use.
+    pub projections: ProjectionLimits,
+    /// Commands between arrival and answer; more wait. 4,096: what one group may hold.
+    pub in_flight_commands: usize,
+    /// Tells the time.
+    pub clock: Clock,
+}
+
+impl Options {
+    /// The defaults over a data directory.
+    #[must_use]
+    pub fn new(data: PathBuf) -> Self {
+        Self {
+            data,
+            log: LogLimits::default(),
+            guests: GuestLimits::default(),
+            workers: WorkerLimits::default(),
+            projections: ProjectionLimits::default(),
+            in_flight_commands: 4096,
+            clock: Clock::system(),
+        }
+    }
+}
+
+/// Why an engine could not be opened.
+#[derive(Debug)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    DataDir(DataDirError),
+    /// The log cannot be used.
+    Log(OpenError),
+    /// Something else, in a sentence.
+    Other(String),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::DataDir(error) => error.fmt(f),
+            Self::Log(error) => error.fmt(f),
+            Self::Other(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// The state of an aggregate instance, as it is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateView {
+    /// The state as JSON.
+    pub json: String,
+    /// The version of the stream it is folded up to.
+    pub version: u64,
+    /// The position of the newest event in it.
+    pub position: u64,
+}
+
+/// A running engine.
+#[derive(Debug)]
+pub struct Engine {
+    log: Log,
+    commands: Commands,
+    modules: Arc<Modules>,
+    projections: Arc<Projections>,
+    spawner: Spawner,
+    writer: Mutex<Option<Thread>>,
+    // Last: the directory is free for others only when everything above is gone.
+    _data_dir: DataDir,
+}
+
+impl Engine {
+    /// Opens a data directory and starts what the log says is active. It blocks.
+    ///
+    /// # Errors
+    /// [`StartError`] naming the cause; nothing was changed.
+    pub fn open(options: Options) -> Result<Self, StartError> {
+        let data_dir = DataDir::open(&options.data).map_err(StartError::DataDir)?;
+        let spawner = Spawner::default();
+        let (log, writer) = Log::open(
+            data_dir.path(),
+            data_dir.store_id(),
+            options.log,
+            options.clock.clone(),
+            &spawner,
+        )
+        .map_err(StartError::Log)?;
+        let runtime = Runtime::new(options.guests, &spawner).map_err(StartError::Other)?;
+        let projections = Arc::new(Projections::new(
+            log.clone(),
+            data_dir.read_models(),
+            options.projections,
+            options.clock.clone(),
+            spawner.clone(),
+        ));
+        let routes = Arc::new(ArcSwap::default());
+        let foundation = Foundation {
+            runtime,
+            log: log.clone(),
+            clock: options.clock,
+            workers: options.workers,
+            spawner: spawner.clone(),
+        };
+        let modules = Modules::open(
+            foundation,
+            data_dir.components(),
+            Arc::clone(&routes),
+            Arc::clone(&projections),
+        )
+        .map_err(StartError::Other)?;
+        Ok(Self {
+            commands: Commands::new(log.clone(), routes, options.in_flight_commands),
+            log,
+            modules: Arc::new(modules),
+            projections,
+            spawner,
+            writer: Mutex::new(Some(writer)),
+            _data_dir: data_dir,
+        })
+    }
+
+    /// Decides a command and makes the decision durable.
+    ///
+    /// # Errors
+    /// [`CommandError`]; nothing was recorded unless it is `OutcomeUnknown`.
+    pub async fn execute(&self, command: Command) -> Result<Answer, CommandError> {
+        self.commands.execute(command).await
+    }
+
+    /// The folded state of an aggregate instance; none before its first event.
+    ///
+    /// # Errors
+    /// [`CommandError`] as for a command.
+    pub async fn state(
+        &self,
+        aggregate: &Name,
+        id: &Key,
+    ) -> Result<Option<StateView>, CommandError> {
+        let Some(state) = self.commands.state(aggregate, id).await? else { return Ok(None) };
+        let stream = StreamId::of(aggregate, id);
+        let version = state.version;
+        let records =
+            self.log.stream_records(stream.as_str(), version + 1, Direction::Backward, 1)?;
+        let mut position = 0;
+        for record in &records {
+            let decision = parse(record).map_err(crate::storage::log::ReadError::from)?;
+            let event = decision.events.iter().find(|event| event.stream_version == version);
+            position = event.map_or(position, |event| event.position);
+        }
+        Ok(Some(StateView { json: state.json, version, position }))
+    }
+
+    /// The log, for reading.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The modules.
+    #[must_use]
+    pub fn modules(&self) -> &Arc<Modules> {
+        &self.modules
+    }
+
+    /// The projections and their read models.
+    #[must_use]
+    pub fn projections(&self) -> &Projections {
+        &self.projections
+    }
+
+    /// Threads that died: the engine is unhealthy if there are any.
+    #[must_use]
+    pub fn dead_threads(&self) -> Vec<String> {
+        self.spawner.dead()
+    }
+
+    /// Finishes what was accepted and ends every thread but the writer, which ends with the last
+    /// handle to the log. It blocks.
+    pub fn close(self) {
+        self.modules.close();
+        self.projections.close();
+        let Self { log, commands, modules, projections, writer, _data_dir, .. } = self;
+        drop((log, commands, modules, projections));
+        if let Some(thread) = writer.into_inner() {
+            thread.join();
+        }
+    }
+}

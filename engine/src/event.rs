@@ -1,0 +1,98 @@
+//! Events: facts before and after they have a position.
+//!
+//! A recorded event is a view of the bytes of its decision record: reading the log copies nothing.
+
+use std::fmt;
+
+use crate::names::{EventType, Tag};
+
+/// The content type of event data that is JSON text.
+pub const JSON: &str = "application/json";
+
+/// A fact that is about to be appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEvent {
+    /// What kind of fact it is.
+    pub event_type: EventType,
+    /// The version of the data's shape, from 1.
+    pub schema_version: u32,
+    /// The media type of `data`.
+    pub content_type: String,
+    /// The data, in that content type.
+    pub data: Vec<u8>,
+    /// Labels that queries and boundaries can match.
+    pub tags: Vec<Tag>,
+}
+
+/// A fact with its place in the log, borrowed from its record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedEvent<'a> {
+    /// Number in the order of all events, from 1.
+    pub position: u64,
+    /// Unique over all stores and for all time.
+    pub id: EventId,
+    /// The stream it belongs to.
+    pub stream: Option<&'a str>,
+    /// Its number in that stream, from 1; 0 without a stream.
+    pub stream_version: u64,
+    /// What kind of fact it is.
+    pub event_type: &'a str,
+    /// The version of the data's shape.
+    pub schema_version: u32,
+    /// The media type of `data`.
+    pub content_type: &'a str,
+    /// The data, in that content type.
+    pub data: &'a [u8],
+    /// Labels that queries and boundaries can match.
+    pub tags: Vec<&'a str>,
+    /// The time its decision was given, in milliseconds since 1970.
+    pub decided_at_ms: u64,
+}
+
+/// A UUID version 7, derived from the record: its time, the hash of the record before it and the
+/// place of the event in it. It is not stored, and the same for ever.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId(uuid::Uuid);
+
+impl EventId {
+    /// The id of event number `index` of a record.
+    #[must_use]
+    pub fn derive(recorded_at_ms: u64, previous_hash: &[u8; 32], index: u32) -> Self {
+        let mut random = [0; 10];
+        for (to, from) in random.iter_mut().zip(previous_hash) {
+            *to = *from;
+        }
+        // The last four bytes tell the events of one record apart.
+        for (to, from) in random.iter_mut().rev().zip(index.to_le_bytes()) {
+            *to ^= from;
+        }
+        Self(uuid::Builder::from_unix_timestamp_millis(recorded_at_ms, &random).into_uuid())
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_one_record_differ_and_stay_the_same() {
+        let hash = [7; 32];
+        let ids: Vec<_> = (0..1000).map(|i| EventId::derive(1, &hash, i)).collect();
+        let distinct: std::collections::HashSet<_> = ids.iter().collect();
+        assert_eq!(distinct.len(), 1000);
+        assert_eq!(ids[3], EventId::derive(1, &hash, 3));
+        assert_ne!(EventId::derive(1, &[8; 32], 3), ids[3]);
+    }
+}

@@ -1,0 +1,69 @@
+//! What clients may use.
+
+use std::time::Duration;
+
+/// What clients may use. Each has a default with a reason.
+#[derive(Clone, Debug)]
+pub struct HttpLimits {
+    /// Bytes of a JSON body. 1 MiB: a command is data, not a file.
+    pub body_bytes: usize,
+    /// Bytes of one line of a body of many lines. 1 MiB: what one body may have.
+    pub line_bytes: usize,
+    /// Bytes of an uploaded component. 32 MiB, as the engine's own limit; the server sets it to
+    /// that.
+    pub component_bytes: usize,
+    /// Uploads at a time; further ones wait. 2: compiling takes all of a core.
+    pub uploads: usize,
+    /// Rows or events of one page. 1,000: an answer in milliseconds.
+    pub page_rows: usize,
+    /// Rows or events of a page where the client does not say. 100.
+    pub page_rows_default: usize,
+    /// Bytes of event data after which a page ends. 8 MiB: what a thousand clients may hold of a
+    /// server's memory at once.
+    pub page_bytes: usize,
+    /// Events that one page of the whole log looks at to find those asked for. 100,000: some
+    /// 50 ms of one core.
+    pub scan_events: u64,
+    /// Lines of one body that are decided at once. 256: enough to fill a commit.
+    pub bulk_concurrency: usize,
+    /// Connections at a time; further ones wait. 10,000: at some 10 KB each, 100 MB.
+    pub connections: usize,
+    /// Connections at a time from one address; further ones are closed. 4,000: one address cannot
+    /// take all of them.
+    pub connections_per_address: usize,
+    /// How long a request's head may take, and how long a connection may stand idle. 15 s: it is
+    /// one packet on any network.
+    pub header_read_timeout: Duration,
+    /// How long a body may take. 30 s: 1 MiB at 300 kbit/s.
+    pub body_timeout: Duration,
+    /// How long a body of many lines may pause. 60 s.
+    pub line_timeout: Duration,
+    /// The longest wait for a read model that a client may ask for. 30 s: shorter than what
+    /// proxies cut off.
+    pub wait: Duration,
+    /// How long requests may go on after the server was told to stop. 10 s.
+    pub grace: Duration,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 1 << 20,
+            line_bytes: 1 << 20,
+            component_bytes: 32 << 20,
+            uploads: 2,
+            page_rows: 1000,
+            page_rows_default: 100,
+            page_bytes: 8 << 20,
+            scan_events: 100_000,
+            bulk_concurrency: 256,
+            connections: 10_000,
+            connections_per_address: 4_000,
+            header_read_timeout: Duration::from_secs(15),
+            body_timeout: Duration::from_secs(30),
+            line_timeout: Duration::from_secs(60),
+            wait: Duration::from_secs(30),
+            grace: Duration::from_secs(10),
+        }
+    }
+}

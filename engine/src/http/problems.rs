@@ -1,0 +1,155 @@
+//! What the engine's errors are to a client: one table from types to problems.
+
+use crate::commands::{CommandError, ExpectedVersion};
+use crate::json::JsonError;
+use crate::modules::{ActivateError, UploadError};
+use crate::names::NameError;
+use crate::projections::{PageError, QueryError};
+use crate::runtime::LoadError;
+use crate::storage::log::{AppendError, ReadError, Refusal};
+use crate::storage::read_models::ReadModelError;
+
+use super::error::{
+    ACTIVATION_CLASH, BODY_TOO_LARGE, CONTENDED, CORRUPTED, DISK_FULL, Expected, Fault,
+    INVALID_COMMAND, INVALID_JSON, INVALID_MODULE, INVALID_NAME, INVALID_PARAMETER, KEY_REUSED,
+    Kind, MODULE_BROKEN, MODULE_FAULT, MODULE_LIMIT, MODULE_THROTTLED, More, OUTCOME_UNKNOWN,
+    Problem, SHUTTING_DOWN, STILL_RUNNING, UNAVAILABLE, UNKNOWN_AGGREGATE, UNKNOWN_COMMAND,
+    UNKNOWN_MODULE, UNKNOWN_VERSION, VERSION_CONFLICT, VERSION_EXISTS,
+};
+
+impl From<NameError> for Problem {
+    fn from(error: NameError) -> Self {
+        Self::new(&INVALID_NAME, error.to_string())
+    }
+}
+
+impl From<JsonError> for Problem {
+    fn from(error: JsonError) -> Self {
+        let detail = format!("the body is not JSON that can be stored: {error}");
+        let fault = Fault { pointer: None, offset: Some(error.offset), detail: error.reason };
+        Self::new(&INVALID_JSON, detail).with(More { errors: vec![fault], ..More::default() })
+    }
+}
+
+impl From<CommandError> for Problem {
+    fn from(error: CommandError) -> Self {
+        let detail = error.to_string();
+        let of_module = |kind: &'static Kind, module: String, limit: Option<&'static str>| {
+            let more = More { module: Some(module), limit, ..More::default() };
+            Self::new(kind, detail.clone()).with(more)
+        };
+        match error {
+            CommandError::UnknownAggregate(_) => Self::new(&UNKNOWN_AGGREGATE, detail),
+            CommandError::UnknownCommand(_) => Self::new(&UNKNOWN_COMMAND, detail),
+            CommandError::Invalid(_) => Self::new(&INVALID_COMMAND, detail),
+            CommandError::VersionConflict { expected, actual } => {
+                let expected = expected_version(expected);
+                let more = More { expected, actual: Some(actual), ..More::default() };
+                Self::new(&VERSION_CONFLICT, detail).with(more)
+            }
+            CommandError::Contended { .. } => Self::new(&CONTENDED, detail),
+            CommandError::KeyReused => Self::new(&KEY_REUSED, detail),
+            CommandError::StillRunning => Self::new(&STILL_RUNNING, detail),
+            CommandError::ModuleFault { module, .. } => of_module(&MODULE_FAULT, module, None),
+            CommandError::ModuleLimit { module, limit } => {
+                of_module(&MODULE_LIMIT, module, Some(limit.name()))
+            }
+            CommandError::Overloaded { module } => of_module(&MODULE_THROTTLED, module, None),
+            CommandError::NotAccepted(refusal) => refusal.into(),
+            CommandError::OutcomeUnknown(_) => Self::new(&OUTCOME_UNKNOWN, detail),
+            CommandError::Unreadable(error) => error.into(),
+            CommandError::ShuttingDown => Self::new(&SHUTTING_DOWN, detail),
+        }
+    }
+}
+
+fn expected_version(expected: ExpectedVersion) -> Option<Expected> {
+    match expected {
+        ExpectedVersion::Any => None,
+        ExpectedVersion::NoStream => Some(Expected::Version(0)),
+        ExpectedVersion::Exists => Some(Expected::Exists),
+        ExpectedVersion::Exact(version) => Some(Expected::Version(version)),
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let kind = match &refusal {
+            Refusal::DiskFull { .. } => &DISK_FULL,
+            Refusal::Recovering(_) => &UNAVAILABLE,
+            Refusal::Closed => &SHUTTING_DOWN,
+        };
+        Self::new(kind, refusal.to_string())
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        let kind = match &error {
+            ReadError::Damaged(_) => &CORRUPTED,
+            ReadError::Unavailable(_) => &UNAVAILABLE,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<ReadModelError> for Problem {
+    fn from(error: ReadModelError) -> Self {
+        Self::new(&CORRUPTED, error.to_string())
+    }
+}
+
+impl From<QueryError> for Problem {
+    fn from(error: QueryError) -> Self {
+        let limit = match &error {
+            QueryError::Invalid(_) => None,
+            QueryError::TooWide { .. } => Some("scan_rows"),
+        };
+        Self::new(&INVALID_PARAMETER, error.to_string()).with(More { limit, ..More::default() })
+    }
+}
+
+impl From<PageError> for Problem {
+    fn from(error: PageError) -> Self {
+        match error {
+            PageError::Query(error) => error.into(),
+            PageError::File(error) => error.into(),
+        }
+    }
+}
+
+impl From<UploadError> for Problem {
+    fn from(error: UploadError) -> Self {
+        let detail = error.to_string();
+        match error {
+            UploadError::Load(LoadError::TooLarge { .. }) => {
+                let more = More { limit: Some("component_bytes"), ..More::default() };
+                Self::new(&BODY_TOO_LARGE, detail).with(more)
+            }
+            UploadError::Manifest(error) => {
+                let errors = error.0.into_iter().map(Fault::anywhere).collect();
+                Self::new(&INVALID_MODULE, detail).with(More { errors, ..More::default() })
+            }
+            UploadError::Load(_) | UploadError::Guest(_) => Self::new(&INVALID_MODULE, detail),
+            UploadError::VersionExists { name, version } => {
+                let more = More { name: Some(name), version: Some(version), ..More::default() };
+                Self::new(&VERSION_EXISTS, detail).with(more)
+            }
+            UploadError::Io(_) => Self::internal(&detail),
+        }
+    }
+}
+
+impl From<ActivateError> for Problem {
+    fn from(error: ActivateError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ActivateError::UnknownModule(_) => Self::new(&UNKNOWN_MODULE, detail),
+            ActivateError::UnknownVersion { .. } => Self::new(&UNKNOWN_VERSION, detail),
+            ActivateError::Clash(_) => Self::new(&ACTIVATION_CLASH, detail),
+            ActivateError::Broken(_) => Self::new(&MODULE_BROKEN, detail),
+            ActivateError::Log(AppendError::NotAccepted(refusal)) => refusal.into(),
+            ActivateError::Log(_) => Self::new(&OUTCOME_UNKNOWN, detail),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Reading one's own writes: waiting until a read model has applied a position.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::projections::ReadModel;
+
+use super::app::App;
+use super::error::{
+    More, POSITION_BEYOND_HEAD, Problem, READ_MODEL_BEHIND, UNKNOWN_READ_MODEL,
+};
+use super::params::{Params, invalid};
+
+/// A read model that a command's answer waits for.
+#[derive(Debug)]
+pub(super) struct Awaited {
+    model: ReadModel,
+    wait: Duration,
+}
+
+/// How far the read model got.
+#[derive(Debug, Serialize)]
+pub(super) struct Reached {
+    name: String,
+    position: u64,
+    reached: bool,
+}
+
+impl Awaited {
+    /// `?wait_for=<read model>&wait=<seconds>`.
+    pub(super) fn parse(params: &mut Params, app: &App) -> Result<Option<Self>, Problem> {
+        match params.one("wait_for")? {
+            Some(name) => {
+                let wait = params.wait(&app.limits)?;
+                Ok(Some(Self { model: find(app, &name)?, wait }))
+            }
+            // Without something to wait for, `wait` is refused as unknown.
+            None => Ok(None),
+        }
+    }
+
+    /// Waits. Too late is not an error: the command was decided.
+    pub(super) async fn reach(self, position: u64) -> Reached {
+        let (position, reached) = match wait_for(&self.model, position, self.wait).await {
+            Ok(position) => (position, true),
+            Err(position) => (position, false),
+        };
+        Reached { name: self.model.name().to_owned(), position, reached }
+    }
+}
+
+/// The read model of a name.
+pub(super) fn find(app: &App, name: &str) -> Result<ReadModel, Problem> {
+    app.engine.projections().read_model(name).ok_or_else(|| {
+        Problem::new(&UNKNOWN_READ_MODEL, format!("no active module has a read model {name:?}"))
+    })
+}
+
+/// Waits as `?min_position=<n>&wait=<seconds>` asks, and answers the position that was reached.
+pub(super) async fn min_position(
+    params: &mut Params,
+    app: &App,
+    model: &ReadModel,
+) -> Result<u64, Problem> {
+    let Some(required) = params.parsed::<u64>("min_position")? else {
+        if params.one("wait")?.is_some() {
+            return Err(invalid("wait", "it needs min_position"));
+        }
+        return Ok(model.position());
+    };
+    let wait = params.wait(&app.limits)?;
+    let head = app.engine.log().head().position;
+    if required > head {
+        let detail = format!("the newest position is {head}, and {required} was asked for");
+        let more = More { position: Some(head), required: Some(required), ..More::default() };
+        return Err(Problem::new(&POSITION_BEYOND_HEAD, detail).with(more));
+    }
+    wait_for(model, required, wait).await.map_err(|position| {
+        let name = model.name();
+        let detail = format!("read model {name} is at {position} and {required} was asked for");
+        let more = More { position: Some(position), required: Some(required), ..More::default() };
+        Problem::new(&READ_MODEL_BEHIND, detail).with(more)
+    })
+}
+
+async fn wait_for(model: &ReadModel, position: u64, wait: Duration) -> Result<u64, u64> {
+    let now = model.position();
+    if now >= position { Ok(now) } else { model.wait_for(position, wait).await }
+}

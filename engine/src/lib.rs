@@ -1,0 +1,29 @@
+#![doc = include_str!("../ARCHITECTURE.md")]
+
+// The vocabulary: imports nothing of the rest.
+pub mod decision;
+pub mod event;
+pub mod json;
+pub mod manifest;
+pub mod names;
+
+// The edges of the machine.
+pub mod clock;
+pub mod tasks;
+
+// Bytes on disk; Wasm. Neither knows the other.
+pub mod runtime;
+pub mod storage;
+
+// What uses both.
+pub mod commands;
+pub mod engine;
+pub mod modules;
+pub mod projections;
+
+// What the outermost commands use: clients of the server, and what they say.
+pub mod bench;
+pub mod client;
+pub mod demo;
+pub mod report;
+pub mod guest_build;

@@ -1,0 +1,215 @@
+//! The manifest: what a module says it is. Parsed and checked once, when it is uploaded.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::{EventType, Name};
+
+/// What a module says it is. Fields that this version does not know are kept out of its way.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The module's name.
+    pub name: String,
+    /// Its version, by Semantic Versioning.
+    pub version: String,
+    /// The contract it was built against.
+    pub contract: String,
+    /// The SDK that built it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sdk: Option<String>,
+    /// The aggregates it decides for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aggregates: Vec<AggregateManifest>,
+    /// The projections it runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub projections: Vec<ProjectionManifest>,
+}
+
+/// An aggregate in a manifest.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AggregateManifest {
+    /// Its name, which is the category of its streams.
+    pub name: String,
+    /// The version of its state's shape.
+    #[serde(default = "one")]
+    pub state_version: u32,
+    /// The state versions it can read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reads_state_versions: Vec<u32>,
+    /// Its commands.
+    pub commands: Vec<CommandManifest>,
+    /// Its events.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<EventManifest>,
+}
+
+/// A command in a manifest.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CommandManifest {
+    /// Its name.
+    pub name: String,
+}
+
+/// An event type in a manifest.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EventManifest {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// The version of its data's shape.
+    #[serde(default = "one")]
+    pub schema_version: u32,
+}
+
+/// A projection in a manifest.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProjectionManifest {
+    /// Its name.
+    pub name: String,
+    /// Its version: a higher one is built from the first event.
+    #[serde(default = "one")]
+    pub version: u32,
+    /// The event types it wants; none given: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub event_types: Vec<String>,
+    /// The categories it wants; none given: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub categories: Vec<String>,
+    /// The read models it writes.
+    pub collections: Vec<CollectionManifest>,
+}
+
+/// A read model in a manifest.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CollectionManifest {
+    /// Its name, unique among active modules.
+    pub name: String,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// What is wrong with a manifest: every fault, so that one round mends them all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestError(
+    /// One sentence a fault.
+    pub Vec<String>,
+);
+
+impl std::fmt::Display for ManifestError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the module's manifest is wrong: {}", self.0.join("; "))
+    }
+}
+
+impl std::error::Error for ManifestError {}
+
+impl Manifest {
+    /// Parses and checks a manifest.
+    ///
+    /// # Errors
+    /// [`ManifestError`] with everything that is wrong with it.
+    pub fn parse(json: &str) -> Result<Self, ManifestError> {
+        let manifest: Self = serde_json::from_str(json)
+            .map_err(|error| ManifestError(vec![format!("it cannot be read: {error}")]))?;
+        let faults = manifest.faults();
+        if faults.is_empty() { Ok(manifest) } else { Err(ManifestError(faults)) }
+    }
+
+    fn faults(&self) -> Vec<String> {
+        let mut faults = Faults::default();
+        faults.name("module", &self.name);
+        if semver::Version::parse(&self.version).is_err() {
+            faults.0.push(format!("version {:?} is not like 1.2.3", self.version));
+        }
+        let mut commands = HashSet::new();
+        for aggregate in &self.aggregates {
+            faults.name("aggregate", &aggregate.name);
+            for command in &aggregate.commands {
+                faults.name("command", &command.name);
+                faults.once(&mut commands, "command", (&aggregate.name, &command.name));
+            }
+            for event in &aggregate.events {
+                faults.event_type(&event.event_type);
+            }
+        }
+        let mut names = HashSet::new();
+        for aggregate in &self.aggregates {
+            faults.once(&mut names, "aggregate", &aggregate.name);
+        }
+        let (mut projections, mut collections) = (HashSet::new(), HashSet::new());
+        for projection in &self.projections {
+            faults.name("projection", &projection.name);
+            faults.once(&mut projections, "projection", &projection.name);
+            for event_type in &projection.event_types {
+                faults.event_type(event_type);
+            }
+            for category in &projection.categories {
+                faults.name("category", category);
+            }
+            if projection.collections.is_empty() {
+                faults.0.push(format!("projection {:?} has no collection", projection.name));
+            }
+            for collection in &projection.collections {
+                faults.name("collection", &collection.name);
+                faults.once(&mut collections, "collection", &collection.name);
+            }
+        }
+        faults.0
+    }
+
+    /// The names of its read models.
+    pub fn collections(&self) -> impl Iterator<Item = &str> {
+        self.projections.iter().flat_map(|p| p.collections.iter().map(|c| c.name.as_str()))
+    }
+}
+
+#[derive(Default)]
+struct Faults(Vec<String>);
+
+impl Faults {
+    fn name(&mut self, what: &str, name: &str) {
+        if let Err(error) = Name::parse(name) {
+            self.0.push(format!("{what} {name:?} is {error}"));
+        }
+    }
+
+    fn event_type(&mut self, name: &str) {
+        if let Err(error) = EventType::parse(name) {
+            self.0.push(format!("event type {name:?} is {error}"));
+        }
+    }
+
+    fn once<T: Eq + std::hash::Hash + std::fmt::Debug>(
+        &mut self,
+        seen: &mut HashSet<T>,
+        what: &str,
+        name: T,
+    ) {
+        if let Some(name) = seen.replace(name) {
+            self.0.push(format!("{what} {name:?} is named twice"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_is_named_at_once() {
+        let json = r#"{"name":"Bad-Name","version":"one","contract":"0.1.0",
+            "aggregates":[{"name":"a","commands":[{"name":"x"},{"name":"x"}]},{"name":"a","commands":[]}],
+            "projections":[{"name":"p","collections":[]}]}"#;
+        let ManifestError(faults) = Manifest::parse(json).expect_err("wrong");
+        assert_eq!(faults.len(), 5, "{faults:#?}");
+    }
+
+    #[test]
+    fn unknown_fields_are_no_fault() {
+        let json = r#"{"name":"a","version":"1.0.0","contract":"0.1.0","examples":[1]}"#;
+        assert!(Manifest::parse(json).is_ok());
+    }
+}

@@ -1,0 +1,280 @@
+//! Modules: uploaded versions side by side, and which of each is active.
+//!
+//! Promises: an upload changes nothing that runs; an activation is a record in the log before it
+//! takes effect; commands in flight finish on the version they began with; a component that the
+//! log names is kept; one that cannot be loaded at start is set aside and the rest runs.
+
+mod activate;
+mod store;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+
+use crate::clock::Clock;
+use crate::commands::{Routes, WorkerLimits};
+use crate::decision::Hash;
+use crate::manifest::{Manifest, ManifestError};
+use crate::projections::Projections;
+use crate::runtime::{Component, GuestError, LoadError, Role, Runtime};
+use crate::storage::log::Log;
+use crate::tasks::{Spawner, Thread};
+
+pub use activate::{ActivateError, Activation};
+use store::ComponentStore;
+
+/// A version of a module that can be activated.
+#[derive(Clone, Debug)]
+pub struct ModuleVersion {
+    /// What it says it is.
+    pub manifest: Manifest,
+    /// BLAKE3 of the component's bytes.
+    pub digest: Hash,
+    /// Size of the component in bytes.
+    pub size_bytes: u64,
+    /// When it was uploaded, in milliseconds since 1970.
+    pub uploaded_at_ms: u64,
+    /// Compiled when it is first needed: a start compiles only what is active.
+    component: Arc<Mutex<Option<Component>>>,
+}
+
+/// What became of an upload.
+#[derive(Clone, Debug)]
+pub enum Upload {
+    /// It is new.
+    New(Arc<ModuleVersion>),
+    /// The same bytes were there before.
+    Known(Arc<ModuleVersion>),
+}
+
+/// Why an upload was refused. Nothing was stored.
+#[derive(Clone, Debug)]
+pub enum UploadError {
+    /// The bytes are no component that fits the contract.
+    Load(LoadError),
+    /// Its manifest is wrong.
+    Manifest(ManifestError),
+    /// It failed when it was asked for its manifest.
+    Guest(GuestError),
+    /// The version exists with other bytes.
+    VersionExists {
+        /// The module.
+        name: String,
+        /// The version.
+        version: String,
+    },
+    /// It could not be stored.
+    Io(String),
+}
+
+impl std::fmt::Display for UploadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Load(error) => error.fmt(f),
+            Self::Manifest(error) => error.fmt(f),
+            Self::Guest(error) => write!(f, "asked for its manifest, {error}"),
+            Self::VersionExists { name, version } => write!(
+                f,
+                "module {name} {version} was uploaded with other content; give the new content a \
+                 new version"
+            ),
+            Self::Io(reason) => write!(f, "the component could not be stored: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for UploadError {}
+
+/// A module and its versions.
+#[derive(Clone, Debug)]
+pub struct ModuleStatus {
+    /// Its name.
+    pub name: String,
+    /// The version that answers, if one does.
+    pub active: Option<Arc<ModuleVersion>>,
+    /// Set when the active version was caught with hidden state: each call gets a fresh instance.
+    pub fresh_instances: bool,
+    /// Why it could not be loaded at start, if it could not.
+    pub quarantined: Option<String>,
+    /// All versions, by version.
+    pub versions: Vec<Arc<ModuleVersion>>,
+}
+
+type Versions = BTreeMap<String, BTreeMap<String, Arc<ModuleVersion>>>;
+
+/// What modules are built on.
+#[derive(Clone, Debug)]
+pub struct Foundation {
+    /// Compiles and links.
+    pub runtime: Runtime,
+    /// Records activations, and is what commands are decided on.
+    pub log: Log,
+    /// Tells when something was uploaded.
+    pub clock: Clock,
+    /// What the threads of active modules may use.
+    pub workers: WorkerLimits,
+    /// Starts those threads.
+    pub spawner: Spawner,
+}
+
+/// All modules.
+#[derive(Debug)]
+pub struct Modules {
+    base: Foundation,
+    store: ComponentStore,
+    versions: RwLock<Versions>,
+    active: RwLock<BTreeMap<String, Arc<ModuleVersion>>>,
+    quarantined: RwLock<BTreeMap<String, String>>,
+    routes: Arc<ArcSwap<Routes>>,
+    projections: Arc<Projections>,
+    /// Threads of versions that are or were active, joined at shutdown.
+    threads: Mutex<Vec<Thread>>,
+    /// One activation at a time.
+    activating: tokio::sync::Mutex<()>,
+}
+
+impl Modules {
+    /// Finds what was uploaded and starts what the log says is active.
+    ///
+    /// # Errors
+    /// A sentence, when the components' directory cannot be read.
+    pub fn open(
+        base: Foundation,
+        components: std::path::PathBuf,
+        routes: Arc<ArcSwap<Routes>>,
+        projections: Arc<Projections>,
+    ) -> Result<Self, String> {
+        let store = ComponentStore::new(components);
+        let mut versions = Versions::new();
+        for version in store.list()? {
+            let name = version.manifest.name.clone();
+            let of_name = versions.entry(name).or_default();
+            of_name.insert(version.manifest.version.clone(), Arc::new(version));
+        }
+        let modules = Self {
+            base,
+            store,
+            versions: RwLock::new(versions),
+            active: RwLock::default(),
+            quarantined: RwLock::default(),
+            routes,
+            projections,
+            threads: Mutex::default(),
+            activating: tokio::sync::Mutex::default(),
+        };
+        modules.resume();
+        Ok(modules)
+    }
+
+    fn resume(&self) {
+        for (name, version, digest) in self.base.log.active_modules() {
+            let found = self.find(&name, &version).filter(|found| found.digest == digest);
+            let started = match found {
+                Some(found) => self.start(&found),
+                None => Err("its component is missing from the components directory".into()),
+            };
+            if let Err(reason) = started {
+                tracing::error!(module = name, version, reason, "set aside: it cannot be loaded");
+                self.quarantined.write().insert(name, reason);
+            }
+        }
+    }
+
+    fn find(&self, name: &str, version: &str) -> Option<Arc<ModuleVersion>> {
+        self.versions.read().get(name)?.get(version).cloned()
+    }
+
+    /// All modules with their versions, by name.
+    #[must_use]
+    pub fn list(&self) -> Vec<ModuleStatus> {
+        let (versions, active) = (self.versions.read(), self.active.read());
+        let (quarantined, routes) = (self.quarantined.read(), self.routes.load());
+        versions
+            .iter()
+            .map(|(name, versions)| ModuleStatus {
+                name: name.clone(),
+                active: active.get(name).cloned(),
+                fresh_instances: routes.values().any(|m| m.name() == name && m.is_fresh()),
+                quarantined: quarantined.get(name).cloned(),
+                versions: versions.values().cloned().collect(),
+            })
+            .collect()
+    }
+
+    /// Checks a component and keeps it. It blocks for as long as compiling takes.
+    ///
+    /// # Errors
+    /// [`UploadError`]; nothing was stored.
+    pub fn upload(&self, bytes: &Bytes) -> Result<Upload, UploadError> {
+        let digest = *blake3::hash(bytes).as_bytes();
+        let known = |versions: &Versions| {
+            versions.values().flat_map(BTreeMap::values).find(|v| v.digest == digest).cloned()
+        };
+        if let Some(version) = known(&self.versions.read()) {
+            return Ok(Upload::Known(version));
+        }
+        let component = self.base.runtime.load(bytes).map_err(UploadError::Load)?;
+        let manifest = manifest_of(&component)?;
+        let mut versions = self.versions.write();
+        if let Some(version) = known(&versions) {
+            return Ok(Upload::Known(version));
+        }
+        let of_name = versions.entry(manifest.name.clone()).or_default();
+        if of_name.contains_key(&manifest.version) {
+            let (name, version) = (manifest.name, manifest.version);
+            return Err(UploadError::VersionExists { name, version });
+        }
+        let version = Arc::new(ModuleVersion {
+            digest,
+            size_bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+            uploaded_at_ms: self.base.clock.now_ms(),
+            component: Arc::new(Mutex::new(Some(component))),
+            manifest,
+        });
+        self.store.put(&version, bytes).map_err(UploadError::Io)?;
+        of_name.insert(version.manifest.version.clone(), Arc::clone(&version));
+        Ok(Upload::New(version))
+    }
+
+    /// Ends the threads of all modules. Nothing is decided afterwards.
+    pub fn close(&self) {
+        self.routes.store(Arc::default());
+        for thread in std::mem::take(&mut *self.threads.lock()) {
+            thread.join();
+        }
+    }
+
+    /// The compiled form of a version.
+    fn component(&self, version: &ModuleVersion) -> Result<Component, String> {
+        let mut slot = version.component.lock();
+        if let Some(component) = &*slot {
+            return Ok(component.clone());
+        }
+        let bytes = self.store.bytes(&version.digest)?;
+        let component = self.base.runtime.load(&bytes).map_err(|error| error.to_string())?;
+        Ok(slot.insert(component).clone())
+    }
+}
+
+/// Asks a component what it is, and checks that it exports what it claims to be.
+fn manifest_of(component: &Component) -> Result<Manifest, UploadError> {
+    let mut instance = component.instantiate("upload").map_err(UploadError::Guest)?;
+    let json = instance.describe().map_err(UploadError::Guest)?;
+    let manifest = Manifest::parse(&json).map_err(UploadError::Manifest)?;
+    let mut faults = Vec::new();
+    for (claims, role, interface) in [
+        (!manifest.aggregates.is_empty(), Role::Aggregate, "aggregate"),
+        (!manifest.projections.is_empty(), Role::Projection, "projection"),
+    ] {
+        if claims && !component.plays(role) {
+            faults.push(format!("it names {interface}s and does not export factum:domain/{interface}"));
+        }
+    }
+    if manifest.aggregates.is_empty() && manifest.projections.is_empty() {
+        faults.push("it names neither aggregates nor projections".into());
+    }
+    if faults.is_empty() { Ok(manifest) } else { Err(UploadError::Manifest(ManifestError(faults))) }
+}

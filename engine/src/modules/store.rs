@@ -1,0 +1,93 @@
+//! Components on disk, by digest, each with what was learnt of it when it was uploaded.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use super::ModuleVersion;
+use crate::decision::Hash;
+use crate::manifest::Manifest;
+use crate::storage::data_dir::write_durably;
+
+#[derive(Debug)]
+pub(super) struct ComponentStore {
+    dir: PathBuf,
+}
+
+/// What stands beside a component.
+#[derive(Serialize, Deserialize)]
+struct Card {
+    digest: String,
+    size_bytes: u64,
+    uploaded_at_ms: u64,
+    manifest: Manifest,
+}
+
+impl ComponentStore {
+    pub(super) fn new(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
+    /// Keeps a component. The card comes last: without one, the bytes are an unfinished upload.
+    pub(super) fn put(&self, version: &ModuleVersion, bytes: &[u8]) -> Result<(), String> {
+        let card = Card {
+            digest: hex(&version.digest),
+            size_bytes: version.size_bytes,
+            uploaded_at_ms: version.uploaded_at_ms,
+            manifest: version.manifest.clone(),
+        };
+        let text = serde_json::to_vec_pretty(&card).map_err(|error| error.to_string())?;
+        write_durably(&self.path(&version.digest, "wasm"), bytes)
+            .and_then(|()| write_durably(&self.path(&version.digest, "json"), &text))
+            .map_err(|error| error.to_string())
+    }
+
+    /// Everything kept. A card that cannot be read is set aside with a word in the log.
+    pub(super) fn list(&self) -> Result<Vec<ModuleVersion>, String> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.dir).map_err(|error| error.to_string())? {
+            let path = entry.map_err(|error| error.to_string())?.path();
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            match std::fs::read(&path).map_err(|e| e.to_string()).and_then(|text| read_card(&text)) {
+                Ok(version) => found.push(version),
+                Err(reason) => tracing::error!(?path, reason, "a component is set aside"),
+            }
+        }
+        Ok(found)
+    }
+
+    /// The bytes of a component, compared with its digest.
+    pub(super) fn bytes(&self, digest: &Hash) -> Result<Vec<u8>, String> {
+        let path = self.path(digest, "wasm");
+        let bytes = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        if blake3::hash(&bytes).as_bytes() == digest {
+            Ok(bytes)
+        } else {
+            Err(format!("{} is damaged: its digest differs", path.display()))
+        }
+    }
+
+    fn path(&self, digest: &Hash, extension: &str) -> PathBuf {
+        self.dir.join(format!("{}.{extension}", hex(digest)))
+    }
+}
+
+fn read_card(text: &[u8]) -> Result<ModuleVersion, String> {
+    let card: Card = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    let digest = blake3::Hash::from_hex(&card.digest).map_err(|error| error.to_string())?;
+    Ok(ModuleVersion {
+        manifest: card.manifest,
+        digest: *digest.as_bytes(),
+        size_bytes: card.size_bytes,
+        uploaded_at_ms: card.uploaded_at_ms,
+        component: Arc::new(Mutex::new(None)),
+    })
+}
+
+fn hex(digest: &Hash) -> String {
+    blake3::Hash::from(*digest).to_hex().to_string()
+}

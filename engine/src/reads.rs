@@ -1,0 +1,107 @@
+//! Reading the log in pages: events of one stream, of the whole log, or one by its position.
+//!
+//! Promises: an answer is bounded in events, in bytes and in what it looks at; `next` continues
+//! exactly where a page ended, whatever was appended meanwhile; a damaged record is an error and
+//! never a gap. It reads and blocks, and knows nothing of how an answer is written.
+
+mod filter;
+mod log_page;
+mod stream_page;
+
+use bytes::Bytes;
+
+use crate::decision::{Decision, parse};
+use crate::event::RecordedEvent;
+use crate::storage::log::{Direction, Log, ReadError};
+
+pub use filter::EventFilter;
+pub use log_page::log_page;
+pub use stream_page::{StreamPageEnd, stream_page};
+
+/// Which part of a stream, by versions, or of the log, by positions, is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Events after this number; 0 for all.
+    pub after: u64,
+    /// Events before this number, if it is given.
+    pub before: Option<u64>,
+    /// Which way to go.
+    pub direction: Direction,
+}
+
+impl Span {
+    /// The first and the last number wanted where the newest is `newest`; none if there is none.
+    fn bounds(&self, newest: u64) -> Option<(u64, u64)> {
+        let first = self.after.checked_add(1)?;
+        let last = self.before.map_or(newest, |before| newest.min(before.saturating_sub(1)));
+        (first <= last).then_some((first, last))
+    }
+}
+
+/// How much one page may hold and cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageLimits {
+    /// Events in the page.
+    pub events: usize,
+    /// Bytes of event data, after which the page ends.
+    pub bytes: usize,
+    /// Events looked at, after which the page ends.
+    pub scan: u64,
+}
+
+/// Where a page of the log ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageEnd {
+    /// The newest position that was considered.
+    pub head: u64,
+    /// After (or, going backward, before) which the next page begins; none at the end.
+    pub next: Option<u64>,
+}
+
+/// What gets the events of a page, one by one, each with its record.
+pub trait Take: FnMut(&Decision<'_>, &RecordedEvent<'_>) {}
+
+impl<F: FnMut(&Decision<'_>, &RecordedEvent<'_>)> Take for F {}
+
+/// The record that holds the event at a position; none where there is no such event.
+///
+/// # Errors
+/// [`ReadError`] when it is damaged or the file cannot be read.
+pub fn record_at(log: &Log, position: u64) -> Result<Option<Bytes>, ReadError> {
+    if position == 0 || position > log.head().position {
+        return Ok(None);
+    }
+    log.record(log.decision_after_position(position - 1)?)
+}
+
+/// Counts what a page holds.
+struct Budget {
+    limits: PageLimits,
+    events: usize,
+    bytes: usize,
+    scanned: u64,
+}
+
+impl Budget {
+    fn new(limits: PageLimits) -> Self {
+        Self { limits, events: 0, bytes: 0, scanned: 0 }
+    }
+
+    fn spend(&mut self, event: &RecordedEvent<'_>) {
+        self.events += 1;
+        self.bytes = self.bytes.saturating_add(event.data.len());
+    }
+
+    fn is_spent(&self) -> bool {
+        self.events >= self.limits.events
+            || self.bytes >= self.limits.bytes
+            || self.scanned >= self.limits.scan
+    }
+}
+
+fn parsed(record: &Bytes) -> Result<Decision<'_>, ReadError> {
+    Ok(parse(record)?)
+}
+
+#[cfg(test)]
+mod tests;

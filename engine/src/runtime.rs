@@ -1,0 +1,150 @@
+//! Wasm: loading components and calling guests within limits. The only layer that knows wasmtime.
+//!
+//! Promises: whatever a guest does, a call ends with an answer or a typed [`GuestError`] within
+//! its limits, and an instance that trapped is never called again. It never writes anything.
+
+mod bindings;
+mod component;
+mod error;
+mod host;
+mod instance;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, WasmFeatures};
+
+use crate::tasks::Spawner;
+
+pub use bindings::exports::factum::domain::projection::Change;
+pub use bindings::factum::domain::types::{
+    Command, Context, Event, Failure, NewEvent, RecordedEvent, Rejection,
+};
+pub use component::{Component, LoadError, Role};
+pub use error::{GuestError, Limit};
+pub use host::ReadModelLook;
+pub use instance::{Instance, Outcome, State};
+
+use host::Host;
+
+/// How often running guests are looked at; a deadline is kept to within this.
+const TICK: Duration = Duration::from_millis(10);
+
+/// What a guest may use. Each has a default with a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuestLimits {
+    /// Linear memory of one instance, in bytes. 64 MiB: an interpreter needs 5, and a thousand
+    /// instances must fit a small machine.
+    pub memory_bytes: usize,
+    /// Wall time of one call, in milliseconds. 1,000: a decision takes microseconds, and a batch
+    /// of a slow interpreter still fits.
+    pub deadline_ms: u64,
+    /// Bytes that one call may answer. 8 MiB: the largest group that one commit may cover.
+    pub output_bytes: usize,
+    /// Lines that one call may log; further ones are counted. 100.
+    pub log_lines: u32,
+    /// Calls after which an instance is replaced, because memory never shrinks. 100,000.
+    pub instance_calls: u64,
+    /// Bytes of a component. 32 MiB: one with a Python interpreter has 19.
+    pub component_bytes: usize,
+}
+
+impl Default for GuestLimits {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 64 << 20,
+            deadline_ms: 1_000,
+            output_bytes: 8 << 20,
+            log_lines: 100,
+            instance_calls: 100_000,
+            component_bytes: 32 << 20,
+        }
+    }
+}
+
+/// The Wasm engine and what every component is linked with; cheap to clone.
+#[derive(Clone)]
+pub struct Runtime {
+    engine: wasmtime::Engine,
+    linker: Arc<Linker<Host>>,
+    limits: GuestLimits,
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl Runtime {
+    /// Makes the engine and starts the thread that ends overdue calls.
+    ///
+    /// # Errors
+    /// A sentence, when the machine cannot give what the configuration asks for.
+    pub fn new(limits: GuestLimits, spawner: &Spawner) -> Result<Self, String> {
+        let engine = wasmtime::Engine::new(&config(&limits)).map_err(|error| {
+            format!("the Wasm runtime cannot start: {error:#}")
+        })?;
+        let linker = linker(&engine).map_err(|error| format!("{error:#}"))?;
+        let weak = engine.weak();
+        // It ends within a tick of the last engine handle, so nobody needs to join it.
+        drop(spawner.thread("guest-deadlines", move || {
+            while let Some(engine) = weak.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                std::thread::sleep(TICK);
+            }
+        }));
+        Ok(Self { engine, linker: Arc::new(linker), limits })
+    }
+
+    /// What guests may use.
+    #[must_use]
+    pub fn limits(&self) -> &GuestLimits {
+        &self.limits
+    }
+
+    /// Compiles a component and links it. This may take seconds; it needs no instance.
+    ///
+    /// # Errors
+    /// [`LoadError`] when it is no component, imports what no guest may, or plays no role.
+    pub fn load(&self, bytes: &[u8]) -> Result<Component, LoadError> {
+        Component::load(&self.engine, &self.linker, self.limits, bytes)
+    }
+}
+
+fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>> {
+    use bindings::factum::domain::{log, read_models, types};
+    let mut linker = Linker::new(engine);
+    types::add_to_linker::<_, HasSelf<Host>>(&mut linker, |host| host)?;
+    read_models::add_to_linker::<_, HasSelf<Host>>(&mut linker, |host| host)?;
+    log::add_to_linker::<_, HasSelf<Host>>(&mut linker, |host| host)?;
+    Ok(linker)
+}
+
+/// Settings for determinism and containment; wasmtime's determinism page is the checklist.
+fn config(limits: &GuestLimits) -> Config {
+    let mut pool = PoolingAllocationConfig::new();
+    // An interpreter's component has up to 38 core instances.
+    pool.max_core_instances_per_component(64)
+        .max_memories_per_component(64)
+        .max_tables_per_component(64)
+        .max_memory_size(limits.memory_bytes)
+        .total_component_instances(1_000)
+        .total_core_instances(4_000)
+        .total_memories(1_000)
+        .total_tables(4_000);
+    let mut config = Config::new();
+    config
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .epoch_interruption(true)
+        .cranelift_nan_canonicalization(true)
+        .wasm_features(
+            WasmFeatures::THREADS | WasmFeatures::RELAXED_SIMD | WasmFeatures::MEMORY64,
+            false,
+        )
+        .max_wasm_stack(512 << 10)
+        .memory_init_cow(true);
+    config
+}

@@ -1,0 +1,354 @@
+//! The log: the only truth. Decision records in one order, appended by one thread.
+//!
+//! Promises: nothing is readable before it is durable; what is read was checked against its
+//! checksum; after a failed commit nothing is acknowledged until the file was opened again.
+//! It knows records, streams and command ids, and nothing of what they mean.
+
+mod file;
+mod group;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use crossbeam_channel::Sender;
+use parking_lot::{Condvar, Mutex, RwLock};
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::decision::Hash;
+use crate::decision::format::Damage;
+use crate::names::StreamId;
+use crate::tasks::{Spawner, Thread};
+
+use super::index::Index;
+use file::LogFile;
+pub use group::Group;
+pub use writer::{
+    AppendError, AppendReply, Appended, Expectation, Lineage, Refusal, Submission, VersionConflict,
+    Work,
+};
+
+/// The newest durable record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Position of the newest event; 0 in an empty log.
+    pub position: u64,
+    /// Number of the newest record; 0 in an empty log.
+    pub decision: u64,
+    /// BLAKE3 of the newest record; of the store's id in an empty log.
+    pub hash: Hash,
+}
+
+/// What the log may use. Each has a default with a reason.
+#[derive(Clone, Debug)]
+pub struct LogLimits {
+    /// Records that one fsync may cover. 4,096: more gains nothing and delays the first answer.
+    pub group_records: usize,
+    /// Bytes that one fsync may cover. 8 MiB: a second's worth on a slow disk.
+    pub group_bytes: usize,
+    /// Submissions waiting for the writer; a full queue holds its senders. 8,192: two groups.
+    pub queue_records: usize,
+    /// Bytes of decoded groups kept for readers. 64 MiB.
+    pub cache_bytes: u64,
+    /// redb's page cache, in bytes. 64 MiB: appends touch only the newest pages.
+    pub page_cache_bytes: usize,
+    /// Free bytes on the disk below which appends are refused, so that the newest data always
+    /// fits and reads go on. 64 MiB.
+    pub min_free_disk_bytes: u64,
+}
+
+impl Default for LogLimits {
+    fn default() -> Self {
+        Self {
+            group_records: 4096,
+            group_bytes: 8 << 20,
+            queue_records: 8192,
+            cache_bytes: 64 << 20,
+            page_cache_bytes: 64 << 20,
+            min_free_disk_bytes: 64 << 20,
+        }
+    }
+}
+
+/// Why the log could not be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// The file could not be read or written.
+    File(String),
+    /// A record is not what was written.
+    Damaged {
+        /// The first damaged record, or the one after the last good one.
+        decision: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl std::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(reason) => write!(f, "the log cannot be opened: {reason}"),
+            Self::Damaged { decision, reason } => write!(
+                f,
+                "the log is damaged at decision {decision}: {reason}. Restore the directory from \
+                 a backup; nothing was changed"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// Why a read found nothing to answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// The stored bytes are damaged; they are not served.
+    Damaged(String),
+    /// The file is being opened again after a failure, or cannot be read.
+    Unavailable(String),
+}
+
+impl std::fmt::Display for ReadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Damaged(reason) => write!(f, "the log is damaged: {reason}"),
+            Self::Unavailable(reason) => write!(f, "the log cannot be read now: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for ReadError {}
+
+impl From<Damage> for ReadError {
+    fn from(damage: Damage) -> Self {
+        Self::Damaged(damage.to_string())
+    }
+}
+
+/// What the log knows of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamHead {
+    /// Version of its newest event.
+    pub version: u64,
+}
+
+/// Which way to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Oldest first.
+    Forward,
+    /// Newest first.
+    Backward,
+}
+
+/// A handle to the log; cheap to clone.
+#[derive(Clone)]
+pub struct Log {
+    shared: Arc<Shared>,
+    submit: Sender<Submission>,
+}
+
+/// What readers and the writer share.
+struct Shared {
+    file: LogFile,
+    index: RwLock<Index>,
+    groups: moka::sync::Cache<u64, Arc<Group>>,
+    head: watch::Sender<Head>,
+    /// Wakes threads that wait for the head; tasks watch `head` itself.
+    moved: (Mutex<()>, Condvar),
+    /// Why appends are refused, while they are.
+    trouble: Mutex<Option<Refusal>>,
+    limits: LogLimits,
+    clock: Clock,
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log").field("head", &self.head()).finish_non_exhaustive()
+    }
+}
+
+impl Log {
+    /// Opens the log in `dir`, creating it where there is none, checks every record and starts
+    /// the writer. The writer ends when the last handle is dropped.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the file cannot be used or a record is damaged.
+    pub fn open(
+        dir: &Path,
+        store_id: &str,
+        limits: LogLimits,
+        clock: Clock,
+        spawner: &Spawner,
+    ) -> Result<(Self, Thread), OpenError> {
+        let file = LogFile::open(dir, limits.page_cache_bytes)?;
+        let genesis = Head {
+            position: 0,
+            decision: 0,
+            hash: *blake3::hash(store_id.as_bytes()).as_bytes(),
+        };
+        let mut index = Index::default();
+        let (head, recorded_at_ms) = writer::replay(&file, &mut index, genesis, 0)?;
+        let cache = moka::sync::Cache::builder()
+            .max_capacity(limits.cache_bytes)
+            .weigher(|_, group: &Arc<Group>| u32::try_from(group.bytes()).unwrap_or(u32::MAX));
+        let (submit, work) = crossbeam_channel::bounded(limits.queue_records);
+        let shared = Arc::new(Shared {
+            file,
+            index: RwLock::new(index),
+            groups: cache.build(),
+            head: watch::Sender::new(head),
+            moved: Default::default(),
+            trouble: Mutex::new(None),
+            limits,
+            clock,
+        });
+        let writer = writer::Writer::new(Arc::clone(&shared), work, recorded_at_ms);
+        let thread = spawner.thread("log-writer", move || writer.run());
+        Ok((Self { shared, submit }, thread))
+    }
+
+    /// The newest durable record.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        *self.shared.head.borrow()
+    }
+
+    /// Tells of every move of the head.
+    #[must_use]
+    pub fn watch_head(&self) -> watch::Receiver<Head> {
+        self.shared.head.subscribe()
+    }
+
+    /// Holds a thread until there is a record after `decision`, or the time is up.
+    #[must_use]
+    pub fn wait_past(&self, decision: u64, at_most: Duration) -> Head {
+        let (lock, condvar) = &self.shared.moved;
+        let mut guard = lock.lock();
+        let head = self.head();
+        if head.decision > decision {
+            return head;
+        }
+        condvar.wait_for(&mut guard, at_most);
+        self.head()
+    }
+
+    /// Why appends are refused at present, if they are.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Refusal> {
+        self.shared.trouble.lock().clone().or_else(|| self.shared.disk_refusal())
+    }
+
+    /// The active version of each module: its name, version and digest.
+    #[must_use]
+    pub fn active_modules(&self) -> Vec<(String, String, Hash)> {
+        let index = self.shared.index.read();
+        let active = index.active().iter();
+        active.map(|(name, (version, digest))| (name.clone(), version.clone(), *digest)).collect()
+    }
+
+    /// Hands work to the writer, waiting while its queue is full. The answer comes through the
+    /// submission's reply, on the writer's thread.
+    pub fn submit(&self, submission: Submission) {
+        if let Err(crossbeam_channel::SendError(submission)) = self.submit.send(submission) {
+            (submission.reply)(Err(AppendError::NotAccepted(Refusal::Closed)));
+        }
+    }
+
+    /// The newest version of a stream; none if it never had an event.
+    #[must_use]
+    pub fn stream_head(&self, stream: &StreamId) -> Option<StreamHead> {
+        let version = self.shared.index.read().stream_version(stream.as_str())?;
+        Some(StreamHead { version })
+    }
+
+    /// The record that holds a caller's command, if it was recorded within the window.
+    #[must_use]
+    pub fn find_command(&self, caller: Option<&str>, command_id: &str) -> Option<u64> {
+        self.shared.index.read().command(caller, command_id)
+    }
+
+    /// The bytes of one record.
+    ///
+    /// # Errors
+    /// [`ReadError`] when it is damaged or the file cannot be read.
+    pub fn record(&self, decision: u64) -> Result<Option<Bytes>, ReadError> {
+        Ok(self.group(decision)?.and_then(|group| group.record(decision)))
+    }
+
+    /// The group that holds a record: from memory where possible.
+    ///
+    /// # Errors
+    /// [`ReadError`] when it is damaged or the file cannot be read.
+    pub fn group(&self, decision: u64) -> Result<Option<Arc<Group>>, ReadError> {
+        if decision == 0 || decision > self.head().decision {
+            return Ok(None);
+        }
+        let Some(row) = self.shared.file.row_of(decision)? else { return Ok(None) };
+        if let Some(group) = self.shared.groups.get(&row) {
+            return Ok(Some(group));
+        }
+        let group = Arc::new(self.shared.file.group(row)?);
+        self.shared.groups.insert(row, Arc::clone(&group));
+        Ok(Some(group))
+    }
+
+    /// The records that hold up to `limit` events of a stream, in the order of reading, beginning
+    /// after (or before) a version. The first and the last may also hold events outside.
+    ///
+    /// # Errors
+    /// [`ReadError`] when one is damaged or the file cannot be read.
+    pub fn stream_records(
+        &self,
+        stream: &str,
+        from: u64,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<Bytes>, ReadError> {
+        let decisions = self.shared.index.read().records(stream, from, direction, limit);
+        decisions
+            .into_iter()
+            .map(|decision| {
+                self.record(decision)?
+                    .ok_or_else(|| ReadError::Damaged(format!("decision {decision} is missing")))
+            })
+            .collect()
+    }
+
+    /// The record that holds the first event after a position: the head's successor if none does.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the file cannot be read.
+    pub fn decision_after_position(&self, position: u64) -> Result<u64, ReadError> {
+        let head = self.head();
+        if position >= head.position {
+            return Ok(head.decision + 1);
+        }
+        // Positions grow with decisions, so the rows can be searched without an index.
+        let (mut low, mut high) = (1, head.decision);
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            let head_before = self.group(middle)?.and_then(|group| group.head_before(middle));
+            match head_before {
+                Some(before) if before <= position => low = middle,
+                Some(_) => high = middle - 1,
+                None => return Err(ReadError::Damaged(format!("decision {middle} is missing"))),
+            }
+        }
+        Ok(low)
+    }
+}
+
+impl Shared {
+    fn move_head(&self, head: Head) {
+        self.head.send_replace(head);
+        drop(self.moved.0.lock());
+        self.moved.1.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,255 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::*;
+use crate::decision::{
+    CommandRecord, Draft, Kind, ModuleRef, Outcome, RecordedContext, Rejection, Saw, parse,
+};
+use crate::event::{JSON, NewEvent};
+use crate::names::EventType;
+
+struct Store {
+    log: Option<(Log, Thread)>,
+    dir: tempfile::TempDir,
+    limits: LogLimits,
+    clock: Clock,
+}
+
+impl Store {
+    fn new() -> Self {
+        Self::with(LogLimits::default(), Clock::system())
+    }
+
+    fn with(limits: LogLimits, clock: Clock) -> Self {
+        let mut store =
+            Self { log: None, dir: tempfile::tempdir().expect("a directory"), limits, clock };
+        store.reopen();
+        store
+    }
+
+    fn reopen(&mut self) {
+        if let Some((log, thread)) = self.log.take() {
+            drop(log);
+            thread.join();
+        }
+        let opened = Log::open(
+            self.dir.path(),
+            "store",
+            self.limits.clone(),
+            self.clock.clone(),
+            &Spawner::default(),
+        );
+        self.log = Some(opened.expect("opens"));
+    }
+
+    fn log(&self) -> &Log {
+        &self.log.as_ref().expect("open").0
+    }
+
+    /// Submits everything before it waits for the first answer.
+    fn append_all(&self, works: Vec<(Work, Option<Arc<Lineage>>)>) -> Vec<Result<Appended, AppendError>> {
+        let (send, answers) = std::sync::mpsc::channel();
+        for (number, (work, lineage)) in works.into_iter().enumerate() {
+            let send = send.clone();
+            let reply: AppendReply = Box::new(move |answer| send.send((number, answer)).expect("waits"));
+            self.log().submit(Submission { work, lineage, reply });
+        }
+        drop(send);
+        let mut answers: Vec<_> = answers.iter().collect();
+        answers.sort_by_key(|(number, _)| *number);
+        answers.into_iter().map(|(_, answer)| answer).collect()
+    }
+
+    fn append(&self, work: Work) -> Result<Appended, AppendError> {
+        self.append_all(vec![(work, None)]).remove(0)
+    }
+}
+
+fn deposit(stream: &str, version: u64, id: &str, events: usize) -> Work {
+    work(stream, version, id, events, Outcome::Committed { next_hash: [0; 32] })
+}
+
+fn work(stream: &str, version: u64, id: &str, events: usize, outcome: Outcome<'_>) -> Work {
+    let event = NewEvent {
+        event_type: EventType::parse("Deposited").expect("valid"),
+        schema_version: 1,
+        content_type: JSON.into(),
+        data: format!("{{\"id\":\"{id}\"}}").into_bytes(),
+        tags: Vec::new(),
+    };
+    let record = CommandRecord {
+        command_id: id,
+        id_from_client: true,
+        caller: None,
+        fingerprint: [0; 32],
+        context: RecordedContext {
+            stream,
+            stream_version: version,
+            now_ms: 0,
+            seed: 0,
+            correlation_id: id,
+            causation_id: id,
+            extra: "{}",
+        },
+        command: "deposit",
+        data: "{}",
+        module: ModuleRef { name: "account", version: "1.0.0", digest: [0; 32] },
+        saw: Saw::default(),
+        outcome,
+        fuel: None,
+    };
+    let stream = StreamId::parse(stream).expect("valid");
+    Work::Append {
+        draft: Draft::command(&record, &vec![event; events]),
+        expected: Some(Expectation { stream, version }),
+    }
+}
+
+fn record(answer: Result<Appended, AppendError>) -> Bytes {
+    match answer {
+        Ok(Appended::Record(record)) => record,
+        other => panic!("not appended: {other:?}"),
+    }
+}
+
+#[test]
+fn positions_and_versions_have_no_gaps_and_survive_reopening() {
+    let mut store = Store::new();
+    for n in 0..10 {
+        let id = format!("c{n}");
+        let decision = record(store.append(deposit("account-1", n * 2, &id, 2)));
+        let decision = parse(&decision).expect("whole");
+        assert_eq!(decision.header.decision, n + 1);
+        assert_eq!(decision.header.head_before, n * 2);
+    }
+    let head = store.log().head();
+    assert_eq!((head.position, head.decision), (20, 10));
+    store.reopen();
+    assert_eq!(store.log().head(), head);
+    let records =
+        store.log().stream_records("account-1", 3, Direction::Forward, 4).expect("reads");
+    let versions: Vec<u64> = records
+        .iter()
+        .flat_map(|record| parse(record).expect("whole").events.into_iter().map(|e| e.stream_version).collect::<Vec<_>>())
+        .collect();
+    assert_eq!(versions, [3, 4, 5, 6, 7, 8]);
+    for (position, decision) in [(0, 1), (1, 1), (2, 2), (3, 2), (19, 10), (20, 11)] {
+        assert_eq!(store.log().decision_after_position(position), Ok(decision), "{position}");
+    }
+}
+
+#[test]
+fn one_of_two_with_the_same_expectation_wins() {
+    let store = Store::new();
+    let answers = store.append_all(vec![
+        (deposit("account-1", 0, "a", 1), None),
+        (deposit("account-1", 0, "b", 1), None),
+    ]);
+    assert!(matches!(answers[0], Ok(Appended::Record(_))));
+    let conflict = VersionConflict { expected: 0, actual: 1 };
+    assert_eq!(answers[1].as_ref().expect_err("loses"), &AppendError::Conflict(conflict));
+}
+
+#[test]
+fn a_broken_lineage_takes_all_that_was_built_on_it() {
+    let store = Store::new();
+    record(store.append(deposit("account-1", 0, "other", 1)));
+    let lineage = Some(Arc::new(Lineage::default()));
+    // The second would fit the stream's version by accident; it was decided on another history.
+    let answers = store.append_all(vec![
+        (deposit("account-1", 0, "a", 1), lineage.clone()),
+        (deposit("account-1", 1, "b", 1), lineage.clone()),
+        (Work::Barrier, lineage),
+        (Work::Barrier, None),
+    ]);
+    assert!(matches!(answers[0], Err(AppendError::Conflict(_))));
+    assert!(matches!(answers[1], Err(AppendError::Superseded)));
+    assert!(matches!(answers[2], Err(AppendError::Superseded)));
+    assert!(matches!(answers[3], Ok(Appended::Barrier)));
+    assert_eq!(store.log().head().position, 1);
+}
+
+#[test]
+fn rejections_are_recorded_and_move_no_version() {
+    let store = Store::new();
+    let rejection = Rejection { code: "no", message: "No.", details: None };
+    let refused = work("account-1", 0, "r", 0, Outcome::Rejected(rejection));
+    let bytes = record(store.append(refused));
+    assert!(matches!(parse(&bytes).expect("whole").kind, Kind::Command(_)));
+    assert_eq!(store.log().head().position, 0);
+    assert_eq!(store.log().stream_head(&StreamId::parse("account-1").expect("valid")), None);
+    assert_eq!(store.log().find_command(None, "r"), Some(1));
+    assert_eq!(store.log().find_command(Some("bob"), "r"), None);
+}
+
+#[test]
+fn recorded_time_never_goes_back() {
+    let now = Arc::new(AtomicU64::new(5_000));
+    let tells = Arc::clone(&now);
+    let clock = Clock::new(move || tells.load(Ordering::Relaxed));
+    let mut store = Store::with(LogLimits::default(), clock);
+    let mut times = Vec::new();
+    for (number, at) in (0u64..).zip([5_000, 1_000, 6_000, 2_000]) {
+        now.store(at, Ordering::Relaxed);
+        store.reopen();
+        let bytes = record(store.append(deposit("account-1", number, "t", 1)));
+        times.push(parse(&bytes).expect("whole").header.recorded_at_ms);
+    }
+    assert_eq!(times, [5_000, 5_000, 6_000, 6_000]);
+}
+
+#[test]
+fn a_nearly_full_disk_refuses_appends_and_still_reads() {
+    let mut store = Store::new();
+    let first = record(store.append(deposit("account-1", 0, "a", 1)));
+    store.limits.min_free_disk_bytes = u64::MAX;
+    store.reopen();
+    let refused = store.append(deposit("account-1", 1, "b", 1)).expect_err("refused");
+    assert!(matches!(refused, AppendError::NotAccepted(Refusal::DiskFull { .. })));
+    assert!(store.log().trouble().is_some());
+    assert_eq!(store.log().record(1).expect("reads").as_deref(), Some(&*first));
+    store.limits.min_free_disk_bytes = 0;
+    store.reopen();
+    record(store.append(deposit("account-1", 1, "b", 1)));
+}
+
+#[test]
+fn large_groups_are_cut_into_rows_and_read_back_in_order() {
+    let mut store = Store::new();
+    let works = (0..2_000).map(|n| (deposit(&format!("account-{n}"), 0, &format!("c{n}"), 1), None));
+    let answers = store.append_all(works.collect());
+    assert_eq!(answers.len(), 2_000);
+    store.reopen();
+    let (mut decision, mut seen) = (1, 0);
+    while let Some(group) = store.log().group(decision).expect("reads") {
+        for (number, record) in group.records_from(decision) {
+            assert_eq!(parse(&record).expect("whole").header.decision, number);
+            seen += 1;
+        }
+        decision = group.last() + 1;
+    }
+    assert_eq!(seen, 2_000);
+}
+
+#[test]
+fn a_damaged_log_is_refused_with_the_record_named() {
+    let mut store = Store::new();
+    record(store.append(deposit("account-1", 0, "needle-in-the-log", 1)));
+    let (log, thread) = store.log.take().expect("open");
+    drop(log);
+    thread.join();
+    let path = store.dir.path().join("log.redb");
+    let mut bytes = std::fs::read(&path).expect("reads");
+    let needle = b"needle-in-the-log";
+    let at = bytes.windows(needle.len()).position(|window| window == needle).expect("is there");
+    bytes[at] ^= 1;
+    std::fs::write(&path, bytes).expect("writes");
+    let opened = Log::open(
+        store.dir.path(),
+        "store",
+        LogLimits::default(),
+        Clock::system(),
+        &Spawner::default(),
+    );
+    let error = opened.expect_err("damaged").to_string();
+    assert!(error.contains("decision 1"), "{error}");
+}

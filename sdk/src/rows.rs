@@ -1,0 +1,183 @@
+//! The rows a projection works on: each document is read at most once and written at most once a
+//! batch, however many events touch it.
+//!
+//! Documents stay typed values while the batch lasts. Where a batch ends must make no difference
+//! to what is stored, so a document must survive being written and read unchanged.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use crate::bindings::projection::Change;
+use crate::bindings::read_models;
+use crate::{Collection, Document, Fault};
+
+/// A projection's own rows.
+#[derive(Debug)]
+pub struct Rows {
+    declared: &'static [Collection],
+    stored: Stored,
+    touched: Touched,
+}
+
+/// The rows a batch has met, by collection and key.
+type Touched = BTreeMap<&'static str, BTreeMap<String, Row>>;
+
+/// Where documents come from that this batch has not touched yet.
+#[derive(Debug)]
+pub(crate) enum Stored {
+    Engine,
+    Memory(Tables),
+}
+
+/// Documents as JSON, by collection and key.
+pub(crate) type Tables = BTreeMap<String, BTreeMap<String, String>>;
+
+#[derive(Debug)]
+struct Row {
+    document: Option<Box<dyn AnyDocument>>,
+    changed: bool,
+}
+
+/// A document whose type only the projection knows.
+trait AnyDocument: Any + std::fmt::Debug {
+    fn to_json(&self) -> serde_json::Result<String>;
+}
+
+struct Typed<D>(D);
+
+impl<D: Document> AnyDocument for Typed<D> {
+    fn to_json(&self) -> serde_json::Result<String> {
+        serde_json::to_string(&self.0)
+    }
+}
+
+impl<D: Document> std::fmt::Debug for Typed<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.to_json().unwrap_or_default())
+    }
+}
+
+impl Rows {
+    pub(crate) fn new(declared: &'static [Collection], stored: Stored) -> Self {
+        Self { declared, stored, touched: BTreeMap::new() }
+    }
+
+    /// The document under `key`, if there is one.
+    pub fn get<D: Document>(&mut self, key: &str) -> Result<Option<&D>, Fault> {
+        match &self.row::<D>(key)?.document {
+            Some(document) => typed(&**document).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Writes the document under `key`, whatever was there.
+    pub fn put<D: Document>(&mut self, key: &str, document: D) -> Result<(), Fault> {
+        self.write::<D>(key, Row { document: Some(Box::new(Typed(document))), changed: true })
+    }
+
+    /// Changes the document under `key`, beginning with the default where there is none.
+    pub fn update<D: Document>(
+        &mut self,
+        key: &str,
+        change: impl FnOnce(&mut D),
+    ) -> Result<(), Fault> {
+        let row = self.row::<D>(key)?;
+        row.changed = true;
+        let document = row.document.get_or_insert_with(|| Box::new(Typed(D::default())));
+        change(typed_mut(&mut **document)?);
+        Ok(())
+    }
+
+    /// Removes the document under `key`, if there is one.
+    pub fn delete<D: Document>(&mut self, key: &str) -> Result<(), Fault> {
+        self.write::<D>(key, Row { document: None, changed: true })
+    }
+
+    /// What the batch changed, in the order of collections and keys.
+    pub(crate) fn into_changes(self) -> Result<Vec<Change>, Fault> {
+        let mut changes = Vec::new();
+        for (collection, rows) in self.touched {
+            for (key, row) in rows.into_iter().filter(|(_, row)| row.changed) {
+                changes.push(match row.document {
+                    Some(document) => {
+                        let json = document.to_json().map_err(|error| {
+                            Fault::new(format!("document `{key}` of `{collection}`: {error}"))
+                        })?;
+                        Change::Put((collection.to_owned(), key, json))
+                    }
+                    None => Change::Delete((collection.to_owned(), key)),
+                });
+            }
+        }
+        Ok(changes)
+    }
+
+    /// The row under `key`, read from the store if the batch meets it for the first time.
+    fn row<D: Document>(&mut self, key: &str) -> Result<&mut Row, Fault> {
+        match table::<D>(self.declared, &mut self.touched)?.entry(key.to_owned()) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => {
+                let stored = self.stored.get(D::COLLECTION.name(), key);
+                let document = stored.map(|json| read::<D>(key, &json)).transpose()?;
+                Ok(entry.insert(Row { document, changed: false }))
+            }
+        }
+    }
+
+    fn write<D: Document>(&mut self, key: &str, row: Row) -> Result<(), Fault> {
+        table::<D>(self.declared, &mut self.touched)?.insert(key.to_owned(), row);
+        Ok(())
+    }
+}
+
+/// The touched rows of the collection that `D` belongs to.
+fn table<'a, D: Document>(
+    declared: &[Collection],
+    touched: &'a mut Touched,
+) -> Result<&'a mut BTreeMap<String, Row>, Fault> {
+    let name = D::COLLECTION.name();
+    match touched.entry(name) {
+        Entry::Occupied(entry) => Ok(entry.into_mut()),
+        Entry::Vacant(entry) if declared.contains(&D::COLLECTION) => {
+            Ok(entry.insert(BTreeMap::new()))
+        }
+        Entry::Vacant(_) => Err(Fault::new(format!("collection `{name}` is not in COLLECTIONS"))),
+    }
+}
+
+impl Stored {
+    fn get(&self, collection: &str, key: &str) -> Option<String> {
+        match self {
+            Self::Engine => read_models::get_many(collection, &[key.to_owned()]).pop().flatten(),
+            Self::Memory(tables) => tables.get(collection)?.get(key).cloned(),
+        }
+    }
+}
+
+fn read<D: Document>(key: &str, json: &str) -> Result<Box<dyn AnyDocument>, Fault> {
+    match serde_json::from_str::<D>(json) {
+        Ok(document) => Ok(Box::new(Typed(document))),
+        Err(error) => {
+            let collection = D::COLLECTION.name();
+            Err(Fault::new(format!("document `{key}` of `{collection}` does not fit: {error}")))
+        }
+    }
+}
+
+fn typed<D: Document>(document: &dyn AnyDocument) -> Result<&D, Fault> {
+    let document: &dyn Any = document;
+    document.downcast_ref::<Typed<D>>().map(|typed| &typed.0).ok_or_else(two_types::<D>)
+}
+
+fn typed_mut<D: Document>(document: &mut dyn AnyDocument) -> Result<&mut D, Fault> {
+    let document: &mut dyn Any = document;
+    document.downcast_mut::<Typed<D>>().map(|typed| &mut typed.0).ok_or_else(two_types::<D>)
+}
+
+fn two_types<D: Document>() -> Fault {
+    Fault::new(format!("two document types share the collection `{}`", D::COLLECTION.name()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,7 @@
+//! A server of one test's own, its modules, and a client that keeps answers of every status.
+
+mod guests;
+mod server;
+
+pub use guests::{account, account_with_overdraft, flights, hostile, workspace};
+pub use server::{Answer, Client, Server, command};

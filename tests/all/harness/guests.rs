@@ -1,0 +1,49 @@
+//! The example modules, built from source once a run.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use factum::guest_build::{BuildRequest, build};
+
+macro_rules! guest {
+    ($(#[$doc:meta])* $name:ident, $dir:literal, $features:expr) => {
+        $(#[$doc])*
+        pub fn $name() -> &'static [u8] {
+            static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
+            BUILT.get_or_init(|| built($dir, &$features))
+        }
+    };
+}
+
+guest! {
+    /// Hello world, version 1.0.0.
+    account, "guest-examples/account", []
+}
+guest! {
+    /// Hello world, version 1.1.0, which allows an overdraft of 100.
+    account_with_overdraft, "guest-examples/account", ["overdraft"]
+}
+guest! {
+    /// Real flights.
+    flights, "guest-examples/flights", []
+}
+guest! {
+    /// Everything a guest must not do.
+    hostile, "tests/guests/hostile", []
+}
+
+/// The directory that holds the workspace.
+pub fn workspace() -> PathBuf {
+    let engine = Path::new(env!("CARGO_MANIFEST_DIR"));
+    engine.parent().expect("the workspace").to_owned()
+}
+
+fn built(dir: &str, features: &[&str]) -> Vec<u8> {
+    let request = BuildRequest {
+        crate_dir: workspace().join(dir),
+        features: features.iter().map(ToString::to_string).collect(),
+        target_dir: workspace().join("target").join("guests"),
+        install: true,
+    };
+    build(&request, &mut |line| eprintln!("{line}")).unwrap_or_else(|error| panic!("{error}"))
+}

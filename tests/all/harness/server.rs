@@ -1,0 +1,234 @@
+//! The real binary on a free port of loopback, ended by its pid.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Nothing here waits longer than this.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running server.
+pub struct Server {
+    child: Child,
+    pub client: Client,
+}
+
+impl Server {
+    /// Starts one over a directory.
+    pub fn start(dir: &Path) -> Self {
+        Self::start_with(dir, &[])
+    }
+
+    /// Starts one with further arguments.
+    pub fn start_with(dir: &Path, arguments: &[&str]) -> Self {
+        Self::try_start(dir, arguments).unwrap_or_else(|stderr| panic!("did not start: {stderr}"))
+    }
+
+    /// Starts one, or answers what it wrote to standard error before it ended.
+    pub fn try_start(dir: &Path, arguments: &[&str]) -> Result<Self, String> {
+        let mut child = command()
+            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .arg(dir)
+            .args(arguments)
+            .env("FACTUM_LOG", "warn")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        stdout.read_line(&mut line).expect("reads");
+        let mut stderr = child.stderr.take().expect("piped");
+        let Some(address) = line.trim().strip_prefix("listening on http://") else {
+            let mut said = String::new();
+            stderr.read_to_string(&mut said).expect("reads");
+            let status = child.wait().expect("ends");
+            assert!(!status.success(), "it ended well without listening: {said}");
+            return Err(said);
+        };
+        // Somebody has to read, or the server would block on a full pipe.
+        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::stderr()));
+        std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
+        Ok(Self { client: Client::new(address), child })
+    }
+
+    /// Uploads a module and activates it; answers its version.
+    pub fn install(&self, component: &[u8]) -> String {
+        let uploaded = self.client.upload(component);
+        assert!(uploaded.status < 300, "{uploaded:?}");
+        let name = uploaded.json["name"].as_str().expect("a name").to_owned();
+        let version = uploaded.json["version"].as_str().expect("a version").to_owned();
+        self.client.activate(&name, &version).ok();
+        version
+    }
+
+    /// SIGKILL.
+    pub fn kill(mut self) {
+        self.child.kill().expect("is killed");
+        self.child.wait().expect("ends");
+    }
+
+    /// SIGTERM; the server must end well.
+    pub fn stop(mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("is told");
+        let since = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("is watched") {
+                assert!(status.success(), "it ended with {status}");
+                return;
+            }
+            assert!(since.elapsed() < PATIENCE, "it does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Already gone after `kill` and `stop`.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The binary under test.
+pub fn command() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_factum"))
+}
+
+/// A client of one server; cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    pub base: String,
+    agent: ureq::Agent,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub text: String,
+    /// Null where the body is not JSON.
+    pub json: Value,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// Fails the test unless it is a 2xx.
+    pub fn ok(self) -> Self {
+        assert!((200..300).contains(&self.status), "{self:?}");
+        self
+    }
+
+    /// Fails the test unless it is a problem of this status and code; answers its detail.
+    pub fn problem(self, status: u16, code: &str) -> String {
+        assert_eq!((self.status, self.json["code"].as_str()), (status, Some(code)), "{self:?}");
+        let media = self.header("content-type").unwrap_or_default();
+        assert!(media.starts_with("application/problem+json"), "{media}");
+        assert_eq!(self.json["status"], status);
+        for field in ["type", "title", "instance"] {
+            assert!(self.json[field].is_string(), "no {field}: {}", self.text);
+        }
+        self.json["detail"].as_str().expect("a detail").to_owned()
+    }
+}
+
+impl Client {
+    fn new(address: &str) -> Self {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(PATIENCE))
+            .build();
+        Self { base: format!("http://{address}"), agent: config.into() }
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.try_send("GET", path, &[], None).expect("answers")
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
+        self.post_with(path, body, &[])
+    }
+
+    pub fn post_with(&self, path: &str, body: &Value, headers: &[(&str, &str)]) -> Answer {
+        self.try_post(path, body, headers).expect("answers")
+    }
+
+    /// A request that may find no server.
+    pub fn try_post(
+        &self,
+        path: &str,
+        body: &Value,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer, ureq::Error> {
+        let body = serde_json::to_vec(body).expect("serialises");
+        let mut all = vec![("content-type", "application/json")];
+        all.extend(headers);
+        self.try_send("POST", path, &all, Some(&body))
+    }
+
+    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        self.try_send(method, path, headers, Some(body)).expect("answers")
+    }
+
+    pub fn upload(&self, component: &[u8]) -> Answer {
+        self.send("POST", "/v1/modules", &[("content-type", "application/wasm")], component)
+    }
+
+    pub fn activate(&self, name: &str, version: &str) -> Answer {
+        let body = format!("{{\"version\":\"{version}\"}}");
+        let path = format!("/v1/modules/{name}/active");
+        self.send("PUT", &path, &[("content-type", "application/json")], body.as_bytes())
+    }
+
+    /// Every event of the log, page by page.
+    pub fn all_events(&self) -> Vec<Value> {
+        let (mut events, mut after) = (Vec::new(), 0);
+        loop {
+            let page = self.get(&format!("/v1/events?after={after}&limit=1000")).ok().json;
+            let Some(list) = page["events"].as_array().filter(|list| !list.is_empty()) else {
+                return events;
+            };
+            events.extend(list.iter().cloned());
+            after = events.last().and_then(|e| e["position"].as_u64()).expect("a position");
+        }
+    }
+
+    fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> Result<Answer, ureq::Error> {
+        let mut request =
+            ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.base));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut answer = match body {
+            Some(body) => self.agent.run(request.body(body.to_vec())?)?,
+            None => self.agent.run(request.body(())?)?,
+        };
+        let text = answer.body_mut().with_config().limit(64 << 20).read_to_string()?;
+        Ok(Answer {
+            status: answer.status().as_u16(),
+            headers: answer
+                .headers()
+                .iter()
+                .map(|(k, v)| (k.to_string(), v.to_str().unwrap_or_default().to_owned()))
+                .collect(),
+            json: serde_json::from_str(&text).unwrap_or_default(),
+            text,
+        })
+    }
+}

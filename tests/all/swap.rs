@@ -1,0 +1,87 @@
+//! Versions change while commands flow: none fails, and each decision names who made it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Server, account, account_with_overdraft};
+
+#[test]
+fn swapping_under_load_fails_no_command_and_each_decision_names_one_version() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(dir.path());
+    server.install(account());
+    server.client.upload(account_with_overdraft()).ok();
+    for id in 0..8 {
+        let path = format!("/v1/aggregates/account/{id}/commands/open");
+        server.client.post(&path, &json!({"owner": "Ann"})).ok();
+    }
+    let stop = AtomicBool::new(false);
+    let answers: Vec<Value> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..8)
+            .map(|id| {
+                let (client, stop) = (server.client.clone(), &stop);
+                scope.spawn(move || {
+                    let path = format!("/v1/aggregates/account/{id}/commands/deposit");
+                    let mut answers = Vec::new();
+                    while !stop.load(Ordering::Relaxed) {
+                        answers.push(client.post(&path, &json!({"amount": 1})).ok().json);
+                    }
+                    answers
+                })
+            })
+            .collect();
+        for version in ["1.1.0", "1.0.0"].iter().cycle().take(10) {
+            std::thread::sleep(Duration::from_millis(50));
+            server.client.activate("account", version).ok();
+        }
+        stop.store(true, Ordering::Relaxed);
+        clients.into_iter().flat_map(|client| client.join().expect("ends")).collect()
+    });
+
+    let mut by_version: BTreeMap<String, usize> = BTreeMap::new();
+    for answer in &answers {
+        let version = answer["module"]["version"].as_str().expect("a version");
+        *by_version.entry(version.to_owned()).or_default() += 1;
+        let decision = answer["decision"].as_u64().expect("a number");
+        if decision % 50 == 0 {
+            let record = server.client.get(&format!("/v1/decisions/{decision}")).ok();
+            assert_eq!(record.json["module"], answer["module"]);
+        }
+    }
+    assert_eq!(by_version.len(), 2, "{by_version:?}");
+    let balances: u64 = (0..8)
+        .map(|id| {
+            let state = server.client.get(&format!("/v1/aggregates/account/{id}")).ok();
+            state.json["state"]["balance"].as_u64().expect("a balance")
+        })
+        .sum();
+    assert_eq!(balances, answers.len() as u64, "a deposit was lost or made twice");
+}
+
+#[test]
+fn what_is_active_survives_a_restart_and_can_be_rolled_back_or_switched_off() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(dir.path());
+    server.install(account());
+    server.install(account_with_overdraft());
+    let open = "/v1/aggregates/account/1/commands/open";
+    let withdraw = "/v1/aggregates/account/1/commands/withdraw";
+    server.client.post(open, &json!({"owner": "Ann"})).ok();
+    server.stop();
+
+    let server = Server::start(dir.path());
+    let answer = server.client.post(withdraw, &json!({"amount": 60})).ok();
+    assert_eq!(answer.json["module"]["version"], "1.1.0");
+    server.client.activate("account", "1.0.0").ok();
+    server.client.post(withdraw, &json!({"amount": 1})).problem(422, "rejected");
+    let headers = [("content-type", "application/json")];
+    let off = |body: &[u8]| server.client.send("PUT", "/v1/modules/account/active", &headers, body);
+    off(b"{\"version\":null}").ok();
+    server.client.post(withdraw, &json!({"amount": 1})).problem(404, "unknown_aggregate");
+    off(b"{\"version\":\"9.9.9\"}").problem(404, "unknown_version");
+    server.client.activate("account", "1.1.0").ok();
+    server.client.post(withdraw, &json!({"amount": 1})).ok();
+}

@@ -1,0 +1,58 @@
+//! The honest half: every command records that it came. [`crate::misdeeds`] then spoils the answer.
+
+use factum_sdk::prelude::*;
+
+/// Counts its events.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Hostile {
+    behaved: u64,
+}
+
+/// What the guest can be told to do. The names of its misdeeds are those of its commands.
+#[derive(Debug, Command, Deserialize)]
+pub(crate) enum HostileCommand {
+    /// One event. With `poison`, the projection falls ill of it.
+    Behave {
+        #[serde(default)]
+        poison: Option<String>,
+    },
+    Spin,
+    Trap,
+    Panic,
+    Recurse,
+    EatMemory,
+    HugeAnswer,
+    FloodEvents,
+    InvalidJson,
+    WrongNext,
+    LogFlood,
+    EmptyEventType,
+    HiddenState,
+    Peek,
+}
+
+#[derive(Debug, Event, Deserialize, Serialize)]
+pub(crate) enum HostileEvent {
+    Behaved {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        poison: Option<String>,
+    },
+}
+
+impl Aggregate for Hostile {
+    const NAME: &'static str = "hostile";
+    type Command = HostileCommand;
+    type Event = HostileEvent;
+
+    fn decide(&self, command: HostileCommand, _context: &Context) -> Decision<HostileEvent> {
+        let poison = match command {
+            HostileCommand::Behave { poison } => poison,
+            _ => None,
+        };
+        emit(HostileEvent::Behaved { poison })
+    }
+
+    fn evolve(&mut self, _event: HostileEvent) {
+        self.behaved += 1;
+    }
+}

@@ -1,0 +1,52 @@
+//! The projection: honest until an event's `poison` says otherwise.
+
+use factum_sdk::bindings::projection::{Change, RecordedEvent};
+use factum_sdk::prelude::*;
+
+use crate::aggregate::{Hostile, HostileEvent};
+use crate::misdeeds;
+
+/// One document a stream, counting its events.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub(crate) struct HostileRow {
+    behaved: u64,
+}
+
+impl Document for HostileRow {
+    const COLLECTION: Collection = Collection::new("hostile_rows");
+}
+
+pub(crate) struct HostileRows;
+
+impl Projection for HostileRows {
+    const NAME: &'static str = "hostile_rows";
+    const COLLECTIONS: &'static [Collection] = &[HostileRow::COLLECTION];
+    const CATEGORIES: &'static [&'static str] = &[Hostile::NAME];
+    type Event = HostileEvent;
+
+    fn project(recorded: &Recorded<HostileEvent>, rows: &mut Rows) -> Result<(), Fault> {
+        let key = recorded.id().unwrap_or("none");
+        rows.update(key, |row: &mut HostileRow| row.behaved += 1)
+    }
+}
+
+/// What an event tells the projection to do.
+pub(crate) fn poison_of(recorded: &RecordedEvent) -> Option<String> {
+    let HostileEvent::Behaved { poison } =
+        HostileEvent::decode("Behaved", 1, &recorded.event.data).ok()?;
+    poison
+}
+
+/// Does it. A change is added to the honest ones.
+pub(crate) fn swallow(poison: &str) -> Option<Change> {
+    let document = |collection: &str, json: &str| {
+        Some(Change::Put((collection.to_owned(), "poisoned".to_owned(), json.to_owned())))
+    };
+    match poison {
+        "trap" => misdeeds::trap(),
+        "spin" => misdeeds::spin(),
+        "bad_json" => document("hostile_rows", "{not json"),
+        "foreign_collection" => document("accounts", "{}"),
+        _ => None,
+    }
+}
