@@ -45,7 +45,12 @@ pub async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let place = if args.once { Place::temporary()? } else { Place::here()? };
     let existed = place.exists();
     // Before anything slow, so that a port that is taken is known at once.
-    let local = Local::start(place, &mut report).await?;
+    let local = Local::start(place).await?;
+    report.line(format_args!(
+        "Serving {} at http://{}",
+        local.directory().display(),
+        local.address()
+    ));
     let toured = tokio::select! {
         toured = tour(args, &local, &mut report) => toured.map(Some),
         stopped = tokio::signal::ctrl_c() => stopped.map(|()| None).map_err(Into::into),

@@ -20,6 +20,12 @@ pub mod commands;
 pub mod engine;
 pub mod modules;
 pub mod projections;
+pub mod reads;
+
+// What clients speak, and what operators see and type.
+pub mod cli;
+pub mod http;
+pub mod metrics;
 
 // What the outermost commands use: clients of the server, and what they say.
 pub mod bench;

@@ -19,6 +19,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::decision::format::record_hash;
 use crate::decision::parse;
 use crate::manifest::{Manifest, ProjectionManifest};
 use crate::runtime::Component;
@@ -209,7 +210,7 @@ impl Projections {
                 .record(checkpoint.decision)
                 .ok()
                 .flatten()
-                .is_some_and(|record| crate::decision::format::record_hash(&record) == checkpoint.hash)
+                .is_some_and(|record| record_hash(&record) == checkpoint.hash)
     }
 
     fn run(

@@ -61,3 +61,11 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
     tokio::task::spawn_blocking(work).await.ok()
 }
+
+/// Runs asynchronous work to its end even if its caller goes away; none if it panicked.
+pub async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> Option<T> {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
+    tokio::spawn(work).await.ok()
+}

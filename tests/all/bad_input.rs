@@ -37,7 +37,7 @@ fn requests_that_make_no_sense_get_a_problem_each() {
         ("GET", "/v1/events?after=minus", b"", 400, "invalid_parameter"),
         ("GET", "/v1/events/99", b"", 404, "unknown_event"),
         ("GET", "/v1/decisions/99", b"", 404, "unknown_decision"),
-        ("GET", "/nowhere", b"", 404, "not_found"),
+        ("GET", "/nowhere", b"", 404, "unknown_route"),
         ("DELETE", "/v1/events", b"", 405, "method_not_allowed"),
     ];
     for (method, path, body, status, code) in cases {
@@ -75,7 +75,7 @@ fn components_that_are_none_are_refused_with_the_reason() {
         ),
     ];
     for (bytes, said) in cases {
-        let detail = server.client.upload(bytes).problem(422, "invalid_component");
+        let detail = server.client.upload(bytes).problem(422, "invalid_module");
         assert!(detail.contains(said), "{said}: {detail}");
     }
     let json = server.client.send("POST", "/v1/modules", &JSON, account());

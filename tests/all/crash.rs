@@ -68,10 +68,10 @@ fn nothing_acknowledged_is_lost_by_twenty_kills() {
         let client = server.client.clone();
         std::thread::scope(|scope| {
             let writers: Vec<_> = (0..WRITERS)
-                .zip(&from)
+                .zip(from)
                 .map(|(writer, from)| {
                     let (client, acknowledged, stop) = (&client, &acknowledged, &stop);
-                    scope.spawn(move || write(client, writer, *from, acknowledged, stop))
+                    scope.spawn(move || write(client, writer, from, acknowledged, stop))
                 })
                 .collect();
             std::thread::sleep(Duration::from_millis(20 + next(&seed) % 150));

@@ -16,8 +16,8 @@ fn fly(client: &Client, from: u64, count: u64) -> u64 {
                 + "\n"
         };
         lines += &command("schedule", schedule(n));
-        lines += &command("depart", json!({"delay": 2}));
-        lines += &command("arrive", json!({"delay": 10, "air_time": 100}));
+        lines += &command("depart", json!({"delay_minutes": 2}));
+        lines += &command("arrive", json!({"delay_minutes": 10, "air_time_minutes": 100}));
     }
     let headers = [("content-type", "application/x-ndjson")];
     let answers = client.send("POST", "/v1/commands", &headers, lines.as_bytes()).ok();
@@ -31,8 +31,8 @@ fn fly(client: &Client, from: u64, count: u64) -> u64 {
 }
 
 fn schedule(number: u64) -> Value {
-    json!({"carrier": "UA", "number": number, "date": "2013-01-01", "origin": "EWR", "dest": "IAH",
-        "distance": 1400, "tail_number": "N1", "departure": "0515", "arrival": "0819"})
+    json!({"carrier": "UA", "flight": number, "date": "2013-01-01", "origin": "EWR", "dest": "IAH",
+        "scheduled_departure": "0515", "scheduled_arrival": "0819", "distance": 1400})
 }
 
 fn carrier(client: &Client, position: u64) -> Value {
@@ -126,8 +126,8 @@ fn rows_come_in_the_order_asked_for_page_by_page() {
             json!({"aggregate": "flight", "id": id, "command": name, "data": data}).to_string() + "\n"
         };
         lines += &command("schedule", data);
-        lines += &command("depart", json!({"delay": 0}));
-        lines += &command("arrive", json!({"delay": n % 5, "air_time": 100}));
+        lines += &command("depart", json!({"delay_minutes": 0}));
+        lines += &command("arrive", json!({"delay_minutes": n % 5, "air_time_minutes": 100}));
     }
     let headers = [("content-type", "application/x-ndjson")];
     server.client.send("POST", "/v1/commands", &headers, lines.as_bytes()).ok();
@@ -152,5 +152,5 @@ fn rows_come_in_the_order_asked_for_page_by_page() {
     sorted.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     assert_eq!(seen, sorted);
     server.client.get("/v1/read-models/routes?limit=1001").problem(400, "invalid_parameter");
-    server.client.get("/v1/read-models/routes?cursor=nonsense").problem(400, "invalid_query");
+    server.client.get("/v1/read-models/routes?cursor=nonsense").problem(400, "invalid_parameter");
 }

@@ -48,7 +48,7 @@ fn swapping_under_load_fails_no_command_and_each_decision_names_one_version() {
         let decision = answer["decision"].as_u64().expect("a number");
         if decision % 50 == 0 {
             let record = server.client.get(&format!("/v1/decisions/{decision}")).ok();
-            assert_eq!(record.json["module"], answer["module"]);
+            assert_eq!(record.json["command"]["module"], answer["module"]);
         }
     }
     assert_eq!(by_version.len(), 2, "{by_version:?}");

@@ -5,7 +5,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -26,6 +26,8 @@ pub(super) struct Server {
     child: Child,
     address: String,
     data: TempDir,
+    /// Kept open: a server that writes where nobody can read would fail.
+    output: Option<BufReader<ChildStdout>>,
 }
 
 impl Server {
@@ -34,19 +36,21 @@ impl Server {
         let data = tempfile::tempdir().context("no temporary directory can be made")?;
         let executable = std::env::current_exe().context("this executable cannot be found")?;
         let mut child = Command::new(executable)
-            .args(["serve", "--bind", "127.0.0.1:0", "--bench-route", "--data"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--bench-route", "--data"])
             .arg(data.path().join("store"))
-            .env("RUST_LOG", "warn")
+            .env("FACTUM_LOG", "warn")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .context("the server could not be started")?;
-        let output = child.stdout.take();
+        let stdout = child.stdout.take();
         // From here on, dropping it ends the child.
-        let mut server = Self { child, address: String::new(), data };
-        let output = output.context("the server has no output")?;
-        let address = blocking(move || address(&mut BufReader::new(output)));
-        server.address = address.await.context("reading its output panicked")??;
+        let mut server = Self { child, address: String::new(), data, output: None };
+        let mut output = BufReader::new(stdout.context("the server has no output")?);
+        let said = blocking(move || address(&mut output).map(|address| (address, output)));
+        let (address, output) = said.await.context("reading its output panicked")??;
+        server.address = address;
+        server.output = Some(output);
         Ok(server)
     }
 

@@ -120,16 +120,19 @@ mod tests {
 
     #[test]
     fn the_module_is_the_one_of_the_guest_and_not_of_a_dependency() {
-        let messages = concat!(
-            "warning: not a message\n",
-            r#"{"reason":"compiler-artifact","manifest_path":"/d/Cargo.toml","filenames":["/t/d.wasm"]}"#,
-            "\n",
-            r#"{"reason":"compiler-artifact","manifest_path":"/g/Cargo.toml","filenames":["/t/g.rlib","/t/g.wasm"]}"#,
-            "\n",
-            r#"{"reason":"build-finished","success":true}"#,
-        );
-        let found = module_of(messages, Path::new("/g/Cargo.toml"));
+        let artifact = |manifest: &str, files: &str| {
+            let reason = "compiler-artifact";
+            format!(r#"{{"reason":"{reason}","manifest_path":"{manifest}","filenames":[{files}]}}"#)
+        };
+        let messages = [
+            "warning: not a message".to_owned(),
+            artifact("/d/Cargo.toml", r#""/t/d.wasm""#),
+            artifact("/g/Cargo.toml", r#""/t/g.rlib","/t/g.wasm""#),
+            r#"{"reason":"build-finished","success":true}"#.to_owned(),
+        ]
+        .join("\n");
+        let found = module_of(&messages, Path::new("/g/Cargo.toml"));
         assert_eq!(found, Some(PathBuf::from("/t/g.wasm")));
-        assert_eq!(module_of(messages, Path::new("/other/Cargo.toml")), None);
+        assert_eq!(module_of(&messages, Path::new("/other/Cargo.toml")), None);
     }
 }

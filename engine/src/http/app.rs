@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 
 use crate::engine::Engine;
+use crate::metrics::Metrics;
 
 use super::limits::HttpLimits;
 
@@ -16,12 +16,10 @@ pub(super) struct App {
     pub(super) engine: Arc<Engine>,
     /// What clients may use.
     pub(super) limits: HttpLimits,
-    /// Whether only this machine may ask.
-    pub(super) local_only: bool,
     /// Whether the route that does nothing is there.
     pub(super) bench_route: bool,
     /// Renders metrics, where a recorder was installed.
-    pub(super) metrics: Option<PrometheusHandle>,
+    pub(super) metrics: Option<Metrics>,
     /// Uploads at a time.
     pub(super) uploads: Semaphore,
 }

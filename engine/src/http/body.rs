@@ -100,7 +100,7 @@ async fn collect(body: &mut Body, most: MostBytes) -> Result<Bytes, Problem> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(cut_short)?.into_data() else { continue };
+        let Ok(data) = frame.map_err(|error| cut_short(&error))?.into_data() else { continue };
         if first.len() + all.len() + data.len() > most.0 {
             return Err(too_large(most));
         }
@@ -128,7 +128,7 @@ async fn drain(body: &mut Body) {
 }
 
 /// A body whose end never came.
-pub(super) fn cut_short(error: axum::Error) -> Problem {
+pub(super) fn cut_short(error: &axum::Error) -> Problem {
     Problem::new(&BODY_CUT_SHORT, format!("the body could not be read to its end: {error}"))
 }
 

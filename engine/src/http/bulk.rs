@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::task::unconstrained;
 
 use crate::commands::{Command, CommandId, ExpectedVersion};
 use crate::names::{Key, Name};
@@ -37,11 +38,14 @@ pub(super) async fn post(State(app): State<Shared>, request: Request) -> Answer 
     expect_type(&parts.headers, NDJSON)?;
     let concurrency = app.limits.bulk_concurrency;
     let lines = Lines::new(body, app.limits.clone());
-    let lines = stream::unfold(lines, |mut lines| async move {
-        lines.next().await.map(|line| (line, lines))
-    });
+    let lines =
+        stream::unfold(
+            lines,
+            |mut lines| async move { lines.next().await.map(|line| (line, lines)) },
+        );
     let answers = lines
-        .map(move |line| answer(Shared::clone(&app), line))
+        // Tokio's cooperative budget would put lines off, and wake them in another order.
+        .map(move |line| unconstrained(answer(Shared::clone(&app), line)))
         .buffered(concurrency)
         .ready_chunks(ANSWERS_A_FRAME)
         .map(|answers| Ok::<_, std::convert::Infallible>(Bytes::from(answers.concat())));
@@ -126,7 +130,8 @@ fn expected(json: &str) -> Result<ExpectedVersion, Problem> {
                 offset: None,
                 detail: format!("{number} is none of them"),
             };
-            Problem::new(&INVALID_BODY, detail).with(More { errors: vec![fault], ..More::default() })
+            Problem::new(&INVALID_BODY, detail)
+                .with(More { errors: vec![fault], ..More::default() })
         }),
     }
 }
@@ -151,7 +156,10 @@ mod tests {
     #[test]
     fn what_is_no_command_is_refused() {
         for bad in [
-            "", "7", "{}", r#"{"aggregate":"A","id":"1","command":"x"}"#,
+            "",
+            "7",
+            "{}",
+            r#"{"aggregate":"A","id":"1","command":"x"}"#,
             r#"{"aggregate":"a","id":"..","command":"x"}"#,
             r#"{"aggregate":"a","id":"1","command":"x","dry_run":true}"#,
             r#"{"aggregate":"a","id":"1","command":"x","data":{"a":1,"a":2}}"#,

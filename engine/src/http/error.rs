@@ -15,8 +15,6 @@ use super::answer::json_response;
 
 /// The status of an answer that made something.
 pub(super) const CREATED: StatusCode = StatusCode::CREATED;
-/// The status of an answer that has nothing to say.
-pub(super) const NO_CONTENT: StatusCode = StatusCode::NO_CONTENT;
 /// The status of an ordinary answer.
 pub(super) const OK: StatusCode = StatusCode::OK;
 
@@ -234,17 +232,12 @@ impl Problem {
         self
     }
 
-    /// More can be said.
-    pub(super) fn more(&mut self) -> &mut More {
-        &mut self.0.more
-    }
-
     /// The problem as JSON, in an answer of its own or as the answer to one line of many.
     pub(super) fn to_json(&self, line: Option<u64>) -> Vec<u8> {
         let Inner { kind, detail, more } = &*self.0;
         let instance = format!("urn:uuid:{}", crate::clock::new_id());
         if kind.status.is_server_error() {
-            tracing::warn!(instance, code = kind.code, %detail, "answered a problem");
+            tracing::warn!(instance, code = kind.code, ?detail, "answered a problem");
         }
         let body = Body {
             line,
@@ -284,9 +277,9 @@ mod tests {
 
     #[test]
     fn a_problem_has_the_fields_of_the_standard_and_ours() {
-        let mut problem = Problem::new(&VERSION_CONFLICT, "expected version 7");
-        problem.more().expected = Some(Expected::Version(7));
-        problem.more().actual = Some(9);
+        let more =
+            More { expected: Some(Expected::Version(7)), actual: Some(9), ..More::default() };
+        let problem = Problem::new(&VERSION_CONFLICT, "expected version 7").with(more);
         let body: serde_json::Value = serde_json::from_slice(&problem.to_json(None)).expect("JSON");
         assert_eq!(body["type"], "urn:factum:problem:version_conflict");
         assert_eq!(body["status"], 412);

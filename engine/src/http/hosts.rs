@@ -10,11 +10,11 @@ use super::error::{FORBIDDEN_HOST, Problem};
 /// Checks `Host` and `Origin` of a request to a loopback address.
 pub(super) fn check(headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
     let mut hosts = headers.get_all(header::HOST).iter();
-    let host = match hosts.next() {
-        Some(host) => host.to_str().ok(),
-        None => uri.authority().map(|authority| authority.as_str()),
-    };
-    if hosts.next().is_some() || !host.is_some_and(is_this_machine) {
+    // A request may name its host in the header, in its target, or in both.
+    let header = hosts.next().map(|host| host.to_str().unwrap_or_default());
+    let target = uri.authority().map(|authority| authority.as_str());
+    let named = header.or(target).is_some() && hosts.next().is_none();
+    if !named || !header.into_iter().chain(target).all(is_this_machine) {
         return Err(refused("Host"));
     }
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
@@ -58,14 +58,29 @@ mod tests {
 
     #[test]
     fn only_names_of_this_machine_pass() {
-        for good in
-            ["localhost", "localhost:7070", "LOCALHOST:1", "127.0.0.1:7070", "127.1.2.3", "[::1]:7070", "[::1]"]
-        {
+        for good in [
+            "localhost",
+            "localhost:7070",
+            "LOCALHOST:1",
+            "127.0.0.1:7070",
+            "127.1.2.3",
+            "[::1]:7070",
+            "[::1]",
+        ] {
             assert!(is_this_machine(good), "{good}");
         }
         for bad in [
-            "", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "evil@localhost",
-            "10.0.0.1:7070", "[::1", "[::1]x", "localhost:7070x", "[fe80::1]", "0.0.0.0:7070",
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "evil@localhost",
+            "10.0.0.1:7070",
+            "[::1",
+            "[::1]x",
+            "localhost:7070x",
+            "[fe80::1]",
+            "0.0.0.0:7070",
         ] {
             assert!(!is_this_machine(bad), "{bad}");
         }
@@ -81,9 +96,13 @@ mod tests {
             check(&headers, &uri)
         };
         assert!(with("http://localhost:7070").is_ok());
-        for bad in ["https://evil.example", "null", "file://localhost", "http://evil.example:7070"] {
+        for bad in ["https://evil.example", "null", "file://localhost", "http://evil.example:7070"]
+        {
             assert!(with(bad).is_err(), "{bad}");
         }
         assert!(check(&HeaderMap::new(), &uri).is_err(), "no host at all");
+        let headers = [(header::HOST, "localhost".parse().expect("valid"))].into_iter().collect();
+        let elsewhere = Uri::from_static("http://evil.example/livez");
+        assert!(check(&headers, &elsewhere).is_err(), "a target that is elsewhere");
     }
 }

@@ -31,6 +31,9 @@ pub struct HttpLimits {
     /// Connections at a time from one address; further ones are closed. 4,000: one address cannot
     /// take all of them.
     pub connections_per_address: usize,
+    /// Bytes of a request's head, and of what a connection buffers. 64 KiB: ten times what browsers
+    /// send.
+    pub header_bytes: usize,
     /// How long a request's head may take, and how long a connection may stand idle. 15 s: it is
     /// one packet on any network.
     pub header_read_timeout: Duration,
@@ -59,6 +62,7 @@ impl Default for HttpLimits {
             bulk_concurrency: 256,
             connections: 10_000,
             connections_per_address: 4_000,
+            header_bytes: 64 << 10,
             header_read_timeout: Duration::from_secs(15),
             body_timeout: Duration::from_secs(30),
             line_timeout: Duration::from_secs(60),

@@ -81,8 +81,7 @@ impl Lines {
         let number = self.number;
         self.number += 1;
         if std::mem::take(&mut self.skipping) || line.len() > self.limits.line_bytes {
-            let detail =
-                format!("a line may have {} bytes (line_bytes)", self.limits.line_bytes);
+            let detail = format!("a line may have {} bytes (line_bytes)", self.limits.line_bytes);
             let more = More { limit: Some("line_bytes"), ..More::default() };
             return Some((number, Err(Problem::new(&BODY_TOO_LARGE, detail).with(more))));
         }
@@ -99,7 +98,7 @@ impl Lines {
         match frame {
             None => self.ended = true,
             Some(frame) => {
-                if let Ok(data) = frame.map_err(cut_short)?.into_data() {
+                if let Ok(data) = frame.map_err(|error| cut_short(&error))?.into_data() {
                     self.buffer.extend_from_slice(&data);
                 }
             }

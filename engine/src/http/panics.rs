@@ -25,7 +25,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_a_problem_that_does_not_tell() {
-        let problem = caught(async { panic!("secret") }).await.map(|()| ()).expect_err("panicked");
+        let answer: Result<(), _> = caught(async { panic!("secret") }).await;
+        let problem = answer.expect_err("panicked");
         let text = String::from_utf8(problem.to_json(None)).expect("JSON");
         assert!(text.contains("\"internal\"") && !text.contains("secret"), "{text}");
         assert_eq!(caught(async { 7 }).await.expect("no panic"), 7);

@@ -70,12 +70,9 @@ impl Params {
     /// How many seconds to wait for a read model.
     pub(super) fn wait(&mut self, limits: &HttpLimits) -> Result<Duration, Problem> {
         let Some(seconds) = self.parsed::<f64>("wait")? else { return Ok(WAIT_DEFAULT) };
-        Duration::try_from_secs_f64(seconds)
-            .ok()
-            .filter(|wait| *wait <= limits.wait)
-            .ok_or_else(|| {
-                invalid("wait", &format!("it may be 0 to {} seconds", limits.wait.as_secs()))
-            })
+        Duration::try_from_secs_f64(seconds).ok().filter(|wait| *wait <= limits.wait).ok_or_else(
+            || invalid("wait", &format!("it may be 0 to {} seconds", limits.wait.as_secs())),
+        )
     }
 
     /// Refuses what nobody asked for.

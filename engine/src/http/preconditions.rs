@@ -56,10 +56,9 @@ fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a Heade
     let value = values.next();
     match values.next() {
         None => Ok(value),
-        Some(_) => Err(Problem::new(
-            &INVALID_PRECONDITION,
-            format!("the header {name} may be there once"),
-        )),
+        Some(_) => {
+            Err(Problem::new(&INVALID_PRECONDITION, format!("the header {name} may be there once")))
+        }
     }
 }
 
@@ -87,7 +86,16 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for bad in ["7", "W/\"7\"", "\"7\", \"8\"", "\"+7\"", "\"\"", "\"-1\"", "", "\"18446744073709551616\""] {
+        for bad in [
+            "7",
+            "W/\"7\"",
+            "\"7\", \"8\"",
+            "\"+7\"",
+            "\"\"",
+            "\"-1\"",
+            "",
+            "\"18446744073709551616\"",
+        ] {
             assert!(expected_version(&headers(&[(header::IF_MATCH, bad)])).is_err(), "{bad}");
         }
         assert!(expected_version(&headers(&[(header::IF_NONE_MATCH, "\"7\"")])).is_err());

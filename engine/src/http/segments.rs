@@ -17,9 +17,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Segments {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         match RawPathParams::from_request_parts(parts, state).await {
             Ok(segments) => Ok(Self(segments)),
-            Err(_) => {
-                Err(Problem::new(&INVALID_NAME, "a segment of the path is not percent-encoded UTF-8"))
-            }
+            Err(_) => Err(Problem::new(
+                &INVALID_NAME,
+                "a segment of the path is not percent-encoded UTF-8",
+            )),
         }
     }
 }
@@ -50,9 +51,10 @@ impl Segments {
         let text = self.text(segment);
         // `+7` is a number to Rust and not to us.
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-        text.parse().ok().filter(|_| digits).ok_or_else(|| {
-            Problem::new(&INVALID_NAME, format!("{segment} is not a whole number"))
-        })
+        text.parse()
+            .ok()
+            .filter(|_| digits)
+            .ok_or_else(|| Problem::new(&INVALID_NAME, format!("{segment} is not a whole number")))
     }
 
     /// The text at `{segment}`, which the caller looks up as it is.

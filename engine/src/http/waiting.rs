@@ -7,9 +7,7 @@ use serde::Serialize;
 use crate::projections::ReadModel;
 
 use super::app::App;
-use super::error::{
-    More, POSITION_BEYOND_HEAD, Problem, READ_MODEL_BEHIND, UNKNOWN_READ_MODEL,
-};
+use super::error::{More, POSITION_BEYOND_HEAD, Problem, READ_MODEL_BEHIND, UNKNOWN_READ_MODEL};
 use super::params::{Params, invalid};
 
 /// A read model that a command's answer waits for.

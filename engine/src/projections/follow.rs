@@ -101,20 +101,21 @@ impl Follower {
     fn take(&mut self, batch: &Batch) -> Result<(), Stuck> {
         match self.project(batch)? {
             Ok(changes) => return self.apply(&changes, batch.after),
-            Err(reason) if batch.records.len() == 1 => return Err(Stuck::Failed(reason)),
+            Err(reason) if batch.records.len() == 1 => return Err(self.stuck(&reason)),
             Err(_) => {}
         }
         let singles = batch.singles().map_err(|error| Stuck::Storage(error.to_string()))?;
         for single in singles {
             match self.project(&single)? {
                 Ok(changes) => self.apply(&changes, single.after)?,
-                Err(reason) => {
-                    let position = self.at.position + 1;
-                    return Err(Stuck::Failed(format!("at position {position}: {reason}")));
-                }
+                Err(reason) => return Err(self.stuck(&reason)),
             }
         }
         Ok(())
+    }
+
+    fn stuck(&self, reason: &str) -> Stuck {
+        Stuck::Failed(format!("at position {}: {reason}", self.at.position + 1))
     }
 
     fn project(&mut self, batch: &Batch) -> Result<Result<Vec<Change>, String>, Stuck> {

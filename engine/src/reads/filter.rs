@@ -20,9 +20,9 @@ impl EventFilter {
     pub fn matches(&self, event: &RecordedEvent<'_>) -> bool {
         let of_type = |wanted: &EventType| wanted.as_str() == event.event_type;
         let tagged = |wanted: &Tag| event.tags.contains(&wanted.as_str());
-        let category = event.stream.map(|stream| {
-            stream.split_once('-').map_or(stream, |(category, _)| category)
-        });
+        let category = event
+            .stream
+            .map(|stream| stream.split_once('-').map_or(stream, |(category, _)| category));
         let in_category = |wanted: &Name| Some(wanted.as_str()) == category;
         (self.types.is_empty() || self.types.iter().any(of_type))
             && self.tags.iter().all(tagged)

@@ -104,9 +104,13 @@ impl Component {
         if size > limit {
             return Err(LoadError::TooLarge { bytes: size, limit });
         }
-        if bytes.get(..8) == Some(b"\0asm\x01\0\0\0") {
-            let reason = "they are a core module".to_owned();
-            return Err(LoadError::NotAComponent(reason));
+        let reason = match bytes.get(..8) {
+            Some([b'\0', b'a', b's', b'm', 1, 0, 0, 0]) => Some("they are a core module"),
+            Some([b'\0', b'a', b's', b'm', ..]) => None,
+            _ => Some("they do not begin as WebAssembly does"),
+        };
+        if let Some(reason) = reason {
+            return Err(LoadError::NotAComponent(reason.to_owned()));
         }
         let compiled = Compiled::from_binary(engine, bytes)
             .map_err(|error| LoadError::NotAComponent(format!("{error:#}")))?;

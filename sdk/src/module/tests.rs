@@ -143,15 +143,17 @@ fn next(outcome: &Outcome) -> &str {
 
 #[test]
 fn the_manifest_says_what_the_module_is() {
-    let expected = format!(
-        "{}{}{}{}{}{}",
-        r#"{"name":"school","version":"1.2.3","contract":"0.1.0","sdk":"factum-sdk-rust "#,
-        env!("CARGO_PKG_VERSION"),
-        r#"","aggregates":[{"name":"course","state_version":2,"reads_state_versions":[2],"#,
-        r#""commands":[{"name":"offer"},{"name":"enroll"},{"name":"draw"}],"events":[{"type":"Offered","schema_version":1},{"type":"Enrolled","schema_version":3},{"type":"Drawn","schema_version":1}]}],"#,
-        r#""projections":[{"name":"offers","version":1,"event_types":["Offered"],"categories":["course"],"#,
-        r#""collections":[{"name":"offers","indexes":[]}]}]}"#,
-    );
+    let expected = [
+        r#"{"name":"school","version":"1.2.3","contract":"0.1.0","#,
+        concat!(r#""sdk":"factum-sdk-rust "#, env!("CARGO_PKG_VERSION"), r#"","#),
+        r#""aggregates":[{"name":"course","state_version":2,"reads_state_versions":[2],"#,
+        r#""commands":[{"name":"offer"},{"name":"enroll"},{"name":"draw"}],"#,
+        r#""events":[{"type":"Offered","schema_version":1},"#,
+        r#"{"type":"Enrolled","schema_version":3},{"type":"Drawn","schema_version":1}]}],"#,
+        r#""projections":[{"name":"offers","version":1,"event_types":["Offered"],"#,
+        r#""categories":["course"],"collections":[{"name":"offers","indexes":[]}]}]}"#,
+    ]
+    .concat();
     assert_eq!(MODULE.describe(), expected);
 }
 

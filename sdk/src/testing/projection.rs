@@ -19,7 +19,7 @@ pub fn project<P: Projection>(
         log.into_iter().fold(Tables::new(), |tables, event| apply::<P>(tables, vec![event]));
     assert!(
         at_once == one_by_one,
-        "rows depend on where batches end\none batch:\n  {at_once:?}\none by one:\n  {one_by_one:?}",
+        "rows depend on where batches end\nat once:\n  {at_once:?}\none by one:\n  {one_by_one:?}",
     );
     Projected { tables: at_once }
 }

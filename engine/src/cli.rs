@@ -1,0 +1,106 @@
+//! The command line: what is asked for, and one clear line where it cannot be done.
+
+mod build;
+mod serve;
+
+use std::fmt::Display;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "factum", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Serve a data directory over HTTP
+    Serve(serve::ServeArgs),
+    /// Build a module from a guest's Rust crate
+    Build(build::BuildArgs),
+    /// Show Factum at work on real data: modules, commands, read models, a swap under load
+    Demo(crate::demo::DemoArgs),
+    /// Measure how many durable commands a second this machine can do
+    Bench(crate::bench::BenchArgs),
+}
+
+impl Action {
+    /// What is logged unless the user says otherwise: a server tells what it does, the other
+    /// commands have lines of their own.
+    fn default_log(&self) -> &'static str {
+        match self {
+            Self::Serve(_) => "info",
+            Self::Build(_) | Self::Demo(_) | Self::Bench(_) => "warn",
+        }
+    }
+}
+
+impl Cli {
+    /// Does what is asked for. The code is the process's.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        log_to_stderr(self.action.default_log());
+        let runtime = match runtime() {
+            Ok(runtime) => runtime,
+            Err(error) => return failed(format_args!("the threads cannot be started: {error}")),
+        };
+        let done = runtime.block_on(async {
+            match self.action {
+                Action::Serve(args) => serve::run(args).await.map_err(|error| error.to_string()),
+                Action::Build(args) => build::run(args).await,
+                Action::Demo(args) => {
+                    crate::demo::run(&args).await.map_err(|error| format!("{error:#}"))
+                }
+                Action::Bench(args) => {
+                    crate::bench::run(&args).await.map_err(|error| format!("{error:#}"))
+                }
+            }
+        });
+        // What still blocks then is a read that nobody waits for.
+        runtime.shutdown_background();
+        done.unwrap_or_else(failed)
+    }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("http")
+        // Pages are read and components compiled there; more would only wait for the disk.
+        .max_blocking_threads(64)
+        .build()
+}
+
+fn failed(reason: impl Display) -> ExitCode {
+    // Where standard error is gone, nobody is left to tell.
+    let _ = writeln!(std::io::stderr(), "factum: {reason}");
+    ExitCode::FAILURE
+}
+
+/// `FACTUM_LOG` says what is logged, as in `FACTUM_LOG=info,factum::http=debug`.
+fn log_to_stderr(default: &str) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("FACTUM_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    // A second subscriber in one process is refused, and the first one serves.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,203 @@
+//! `factum serve`: opens a data directory and answers over HTTP until it is told to stop.
+//!
+//! Promises: what keeps it from serving is one sentence; its first line on standard output says
+//! where it listens; SIGTERM and SIGINT end it with code 0 once what was under way is done, and a
+//! second signal at once.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::engine::{Engine, Options, StartError};
+use crate::http::{self, Settings};
+use crate::metrics::Metrics;
+use crate::tasks;
+
+/// Connections that the system completes before they are accepted. 4,096: a burst of clients.
+const BACKLOG: u32 = 4096;
+
+/// What `factum serve` takes.
+#[derive(Clone, Debug, clap::Args)]
+#[command(args_override_self = true)]
+pub(super) struct ServeArgs {
+    /// Where the data lives; made if it is not there
+    #[arg(long, env = "FACTUM_DATA", default_value = "./factum-data", value_name = "DIR")]
+    data: PathBuf,
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, env = "FACTUM_LISTEN", default_value = "127.0.0.1:7070", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// Listen beyond this machine, open to everyone who can reach it
+    #[arg(long)]
+    insecure: bool,
+    /// Free bytes on the disk below which commands are refused
+    #[arg(long, value_name = "BYTES")]
+    min_free_disk_bytes: Option<u64>,
+    /// Wall time that one call of a module may take, in milliseconds
+    #[arg(long, value_name = "MS")]
+    guest_deadline_ms: Option<u64>,
+    /// Memory that one instance of a module may have, in bytes
+    #[arg(long, value_name = "BYTES")]
+    guest_memory_bytes: Option<usize>,
+    /// Commands between arrival and answer; more wait
+    #[arg(long, value_name = "COUNT")]
+    in_flight_commands: Option<usize>,
+    /// Bytes of the body of a command
+    #[arg(long, value_name = "BYTES")]
+    body_bytes: Option<usize>,
+    /// Connections at a time
+    #[arg(long, value_name = "COUNT")]
+    connections: Option<usize>,
+    /// Add a route that does nothing, for measuring
+    #[arg(long, hide = true)]
+    bench_route: bool,
+}
+
+/// What keeps a server from serving.
+#[derive(Debug)]
+pub(super) enum ServeError {
+    /// Without keys it would be open to the network.
+    Open(SocketAddr),
+    /// The address cannot be listened on.
+    Listen(SocketAddr, std::io::Error),
+    /// The engine cannot be opened.
+    Start(StartError),
+    /// Something else, in a sentence.
+    Other(String),
+}
+
+impl std::fmt::Display for ServeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Open(address) => write!(
+                f,
+                "{address} can be reached from other machines, and whoever reaches it may do \
+                 anything; listen on 127.0.0.1, or add --insecure"
+            ),
+            Self::Listen(address, error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                write!(f, "{address} is in use; stop what listens there, or name another --listen")
+            }
+            Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            Self::Start(error) => error.fmt(f),
+            Self::Other(reason) => f.write_str(reason),
+        }
+    }
+}
+
+/// Serves until told to stop.
+pub(super) async fn run(args: ServeArgs) -> Result<ExitCode, ServeError> {
+    if !args.listen.ip().is_loopback() && !args.insecure {
+        return Err(ServeError::Open(args.listen));
+    }
+    let stop = Stop::prepare()?;
+    // The recorder comes first: counters made before it count nothing.
+    let metrics = Metrics::install().map_err(ServeError::Other)?;
+    let listener = listen(args.listen).map_err(|error| ServeError::Listen(args.listen, error))?;
+    let (options, mut settings) = (options(&args), settings(&args));
+    settings.limits.component_bytes = options.guests.component_bytes;
+    settings.metrics = Some(metrics);
+    let opened = tasks::blocking(|| Engine::open(options)).await;
+    let engine = opened.ok_or_else(|| ServeError::Other("opening the engine panicked".into()))?;
+    let engine = Arc::new(engine.map_err(ServeError::Start)?);
+    let address = listener.local_addr().map_err(|e| ServeError::Listen(args.listen, e))?;
+    announce(address);
+    if args.insecure {
+        tracing::warn!(%address, "open to everyone who can reach this address");
+    }
+    let (tell, told) = oneshot::channel::<()>();
+    let served = http::serve(Arc::clone(&engine), listener, settings, async {
+        // Both a word and the end of whoever would give it mean to stop.
+        let _ = told.await;
+    });
+    tokio::select! {
+        () = served => close(engine).await,
+        () = stop.requested_twice(tell) => tracing::warn!("told to stop twice: ending at once"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn options(args: &ServeArgs) -> Options {
+    let mut options = Options::new(args.data.clone());
+    let set = |to: &mut usize, from: Option<usize>| *to = from.unwrap_or(*to);
+    set(&mut options.in_flight_commands, args.in_flight_commands);
+    set(&mut options.guests.memory_bytes, args.guest_memory_bytes);
+    let set = |to: &mut u64, from: Option<u64>| *to = from.unwrap_or(*to);
+    set(&mut options.log.min_free_disk_bytes, args.min_free_disk_bytes);
+    set(&mut options.guests.deadline_ms, args.guest_deadline_ms);
+    options
+}
+
+fn settings(args: &ServeArgs) -> Settings {
+    let mut settings = Settings {
+        // Whoever says that it is open may also reach it by another name, as behind a proxy.
+        local_only: !args.insecure,
+        bench_route: args.bench_route,
+        ..Settings::default()
+    };
+    let limits = &mut settings.limits;
+    limits.body_bytes = args.body_bytes.unwrap_or(limits.body_bytes);
+    limits.connections = args.connections.unwrap_or(limits.connections);
+    settings
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A port that was just given back can be taken again; one that is in use cannot.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn announce(address: SocketAddr) {
+    let mut out = std::io::stdout();
+    // Whoever started it may not want to know.
+    let _ = writeln!(out, "listening on http://{address}").and_then(|()| out.flush());
+}
+
+async fn close(engine: Arc<Engine>) {
+    match Arc::try_unwrap(engine) {
+        Ok(engine) => {
+            if tasks::blocking(|| engine.close()).await.is_none() {
+                tracing::error!("closing the engine panicked");
+            }
+        }
+        // A read that outlived its request: everything acknowledged is durable anyway.
+        Err(_) => tracing::warn!("a request is still being answered; ending without it"),
+    }
+}
+
+/// The signals that end a server.
+struct Stop {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn prepare() -> Result<Self, ServeError> {
+        let listen = |kind| {
+            signal(kind)
+                .map_err(|error| ServeError::Other(format!("signals cannot be heard: {error}")))
+        };
+        let terminate = listen(SignalKind::terminate())?;
+        Ok(Self { terminate, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    /// Passes the first request on, and ends with the second.
+    async fn requested_twice(mut self, tell: oneshot::Sender<()>) {
+        self.requested().await;
+        let _ = tell.send(());
+        self.requested().await;
+    }
+
+    async fn requested(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

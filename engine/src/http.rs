@@ -1,0 +1,87 @@
+//! HTTP: what clients speak. Parses requests into the engine's types and writes its answers.
+//!
+//! Promises: every answer of 400 and above is a problem of RFC 9457; everything a client may use
+//! has a limit; a request that panics hurts no other. Status codes are in [`error`] alone, and
+//! nothing below this module knows one.
+
+mod answer;
+mod app;
+mod body;
+mod bulk;
+mod command;
+mod counters;
+mod error;
+mod events;
+mod health;
+mod hosts;
+mod limits;
+mod lines;
+mod modules;
+mod panics;
+mod params;
+mod preconditions;
+mod problems;
+mod read_models;
+mod routes;
+mod segments;
+mod server;
+mod states;
+mod views;
+mod waiting;
+
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::engine::Engine;
+use crate::metrics::Metrics;
+
+pub use limits::HttpLimits;
+
+/// How a server is to answer.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What clients may use.
+    pub limits: HttpLimits,
+    /// Whether only requests addressed to this machine are answered: the rule of an open server
+    /// on a loopback address.
+    pub local_only: bool,
+    /// Whether there is a route that does nothing, for measuring.
+    pub bench_route: bool,
+    /// What `/metrics` answers, if anything.
+    pub metrics: Option<Metrics>,
+}
+
+impl Default for Settings {
+    /// An open server for this machine.
+    fn default() -> Self {
+        Self { limits: HttpLimits::default(), local_only: true, bench_route: false, metrics: None }
+    }
+}
+
+/// Answers requests until `stop` is ready; then finishes those under way, for a while.
+pub async fn serve(
+    engine: Arc<Engine>,
+    listener: TcpListener,
+    settings: Settings,
+    stop: impl Future<Output = ()>,
+) {
+    let Settings { limits, local_only, bench_route, metrics } = settings;
+    let app = app::App {
+        engine,
+        uploads: Semaphore::new(limits.uploads),
+        limits: limits.clone(),
+        bench_route,
+        metrics: metrics.clone(),
+    };
+    let site = server::Site::new(routes::router(app), local_only);
+    let served = server::run(listener, site, &limits, stop);
+    match metrics {
+        Some(metrics) => tokio::select! {
+            () = served => {}
+            () = metrics.upkeep() => {}
+        },
+        None => served.await,
+    }
+}

@@ -1,0 +1,169 @@
+//! Read models: their list, their rows, one document; and the projections that make them.
+
+use axum::extract::{Request, State};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::projections::{Filter, Order, ProjectionState, ProjectionStatus, Row, RowsQuery};
+use crate::tasks;
+
+use super::answer::{Answer, json, json_response, with_position};
+use super::app::Shared;
+use super::error::{Problem, UNKNOWN_DOCUMENT};
+use super::events::with_next;
+use super::params::Params;
+use super::segments::Segments;
+use super::views::raw;
+use super::waiting::{find, min_position};
+
+#[derive(Serialize)]
+struct ReadModelsBody<'a> {
+    read_models: Vec<ReadModelView<'a>>,
+}
+
+#[derive(Serialize)]
+struct ReadModelView<'a> {
+    name: &'a str,
+    projection: &'a str,
+    version: u32,
+    module: &'a str,
+    state: &'static str,
+    position: u64,
+}
+
+#[derive(Serialize)]
+struct ProjectionsBody<'a> {
+    projections: Vec<ProjectionView<'a>>,
+}
+
+#[derive(Serialize)]
+struct ProjectionView<'a> {
+    projection: &'a str,
+    version: u32,
+    module: &'a str,
+    read_models: &'a [String],
+    state: &'static str,
+    position: u64,
+    lag_events: u64,
+    lag_seconds: f64,
+    error: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct RowsBody<'a> {
+    rows: Vec<RowView<'a>>,
+    position: u64,
+    next: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct RowView<'a> {
+    key: &'a str,
+    document: Option<&'a RawValue>,
+}
+
+/// `GET /v1/read-models`.
+pub(super) async fn list(State(app): State<Shared>, request: Request) -> Answer {
+    Params::parse(request.uri())?.end()?;
+    let projections = app.engine.projections().list();
+    let models = projections.iter().flat_map(|status| {
+        status.collections.iter().map(|name| ReadModelView {
+            name,
+            projection: &status.projection,
+            version: status.version,
+            module: &status.module,
+            state: state(status).0,
+            position: status.position,
+        })
+    });
+    json(&ReadModelsBody { read_models: models.collect() })
+}
+
+/// `GET /v1/projections`.
+pub(super) async fn projections(State(app): State<Shared>, request: Request) -> Answer {
+    Params::parse(request.uri())?.end()?;
+    let projections = app.engine.projections().list();
+    let views = projections.iter().map(|status| {
+        let (state, error) = state(status);
+        ProjectionView {
+            projection: &status.projection,
+            version: status.version,
+            module: &status.module,
+            read_models: &status.collections,
+            state,
+            position: status.position,
+            lag_events: status.lag_events,
+            lag_seconds: std::time::Duration::from_millis(status.lag_ms).as_secs_f64(),
+            error,
+        }
+    });
+    json(&ProjectionsBody { projections: views.collect() })
+}
+
+fn state(status: &ProjectionStatus) -> (&'static str, Option<&str>) {
+    match &status.state {
+        ProjectionState::Live => ("live", None),
+        ProjectionState::CatchingUp => ("catching_up", None),
+        ProjectionState::Failed { reason } => ("failed", Some(reason)),
+    }
+}
+
+/// `GET /v1/read-models/{name}`.
+pub(super) async fn rows(
+    State(app): State<Shared>,
+    segments: Segments,
+    request: Request,
+) -> Answer {
+    let name = segments.name("name")?;
+    let mut params = Params::parse(request.uri())?;
+    let model = find(&app, name.as_str())?;
+    let filters = params.all("where");
+    let order = params.one("order")?;
+    let query = RowsQuery {
+        filters: filters.iter().map(|text| Filter::parse(text)).collect::<Result<_, _>>()?,
+        order: order.map_or_else(|| Ok(Vec::new()), |text| Order::parse_list(&text))?,
+        limit: params.limit(&app.limits)?,
+        cursor: params.one("cursor")?,
+    };
+    min_position(&mut params, &app, &model).await?;
+    params.end()?;
+    let page = tasks::blocking(move || model.page(&query)).await;
+    let page = page.ok_or_else(|| Problem::internal("a query panicked"))??;
+    let mut response = json(&RowsBody {
+        rows: page.rows.iter().map(row).collect(),
+        position: page.position,
+        next: page.next.as_deref(),
+    })?;
+    with_position(&mut response, page.position);
+    if let Some(next) = &page.next {
+        with_next(&mut response, request.uri(), next);
+    }
+    Ok(response)
+}
+
+fn row(row: &Row) -> RowView<'_> {
+    RowView { key: &row.key, document: raw(row.document.as_bytes()) }
+}
+
+/// `GET /v1/read-models/{name}/{key}`: the document as it is.
+pub(super) async fn document(
+    State(app): State<Shared>,
+    segments: Segments,
+    request: Request,
+) -> Answer {
+    let name = segments.name("name")?;
+    let key = segments.document_key("key")?;
+    let mut params = Params::parse(request.uri())?;
+    let model = find(&app, name.as_str())?;
+    let position = min_position(&mut params, &app, &model).await?;
+    params.end()?;
+    let document = model.get(&key)?.ok_or_else(|| {
+        Problem::new(
+            &UNKNOWN_DOCUMENT,
+            format!("read model {name} has no document {:?}", key.as_str()),
+        )
+    })?;
+    let mut response = json_response(document.into_bytes());
+    with_position(&mut response, position);
+    Ok(response)
+}

@@ -1,0 +1,50 @@
+//! Which path and method goes to which handler. The router's own refusals are problems too.
+
+use axum::Router;
+use axum::http::{Method, Uri};
+use axum::routing::{get, post, put};
+
+use super::app::{App, Shared};
+use super::error::{METHOD_NOT_ALLOWED, Problem, UNKNOWN_ROUTE};
+use super::{bulk, command, events, health, modules, read_models, states};
+
+/// All routes.
+pub(super) fn router(app: App) -> Router {
+    let bench_route = app.bench_route;
+    let mut router: Router<Shared> = Router::new()
+        .route("/v1/aggregates/{aggregate}/{id}/commands/{command}", post(command::post))
+        .route("/v1/commands", post(bulk::post))
+        .route("/v1/aggregates/{aggregate}/{id}", get(states::get))
+        .route("/v1/streams/{stream}/events", get(events::of_stream))
+        .route("/v1/events", get(events::of_log))
+        .route("/v1/events/{position}", get(events::at_position))
+        .route("/v1/decisions/{decision}", get(events::decision))
+        .route("/v1/read-models", get(read_models::list))
+        .route("/v1/read-models/{name}", get(read_models::rows))
+        .route("/v1/read-models/{name}/{key}", get(read_models::document))
+        .route("/v1/projections", get(read_models::projections))
+        .route("/v1/modules", get(modules::list).post(modules::upload))
+        .route("/v1/modules/{name}", get(modules::one))
+        .route("/v1/modules/{name}/versions/{version}", get(modules::version))
+        .route("/v1/modules/{name}/active", put(modules::activate))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics));
+    if bench_route {
+        router = router.route("/v1/nothing", post(health::nothing));
+    }
+    router
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(Shared::new(app))
+}
+
+async fn unknown_route(uri: Uri) -> Problem {
+    Problem::new(&UNKNOWN_ROUTE, format!("there is nothing at {}", uri.path()))
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+    let detail =
+        format!("{} does not know {method}; the header Allow names what it does", uri.path());
+    Problem::new(&METHOD_NOT_ALLOWED, detail)
+}
