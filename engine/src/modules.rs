@@ -270,7 +270,8 @@ fn manifest_of(component: &Component) -> Result<Manifest, UploadError> {
         (!manifest.projections.is_empty(), Role::Projection, "projection"),
     ] {
         if claims && !component.plays(role) {
-            faults.push(format!("it names {interface}s and does not export factum:domain/{interface}"));
+            let export = format!("factum:domain/{interface}");
+            faults.push(format!("it names {interface}s and does not export {export}"));
         }
     }
     if manifest.aggregates.is_empty() && manifest.projections.is_empty() {

@@ -90,8 +90,7 @@ pub(super) async fn read(
         })
     };
     if read.is_err() {
-        // What it holds is of no interest, and neither is how it ends.
-        let _ = tokio::time::timeout(DRAIN_TIME, drain(&mut body)).await;
+        discard(&mut body).await;
     }
     read
 }
@@ -115,6 +114,12 @@ async fn collect(body: &mut Body, most: MostBytes) -> Result<Bytes, Problem> {
         }
     }
     Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+/// Reads a body that nobody wants, within bounds.
+pub(super) async fn discard(body: &mut Body) {
+    // What it holds is of no interest, and neither is how it ends.
+    let _ = tokio::time::timeout(DRAIN_TIME, drain(body)).await;
 }
 
 async fn drain(body: &mut Body) {

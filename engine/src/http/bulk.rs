@@ -21,7 +21,7 @@ use crate::names::{Key, Name};
 
 use super::answer::Answer;
 use super::app::Shared;
-use super::body::{NDJSON, compact_json, expect_type};
+use super::body::{NDJSON, compact_json, discard, expect_type};
 use super::command::line_answer;
 use super::error::{Fault, INVALID_BODY, INVALID_JSON, More, Problem};
 use super::lines::{Line, Lines};
@@ -33,9 +33,12 @@ const ANSWERS_A_FRAME: usize = 64;
 
 /// Decides the command of each line.
 pub(super) async fn post(State(app): State<Shared>, request: Request) -> Answer {
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
     Params::parse(&parts.uri)?.end()?;
-    expect_type(&parts.headers, NDJSON)?;
+    if let Err(problem) = expect_type(&parts.headers, NDJSON) {
+        discard(&mut body).await;
+        return Err(problem);
+    }
     let concurrency = app.limits.bulk_concurrency;
     let lines = Lines::new(body, app.limits.clone());
     let lines =

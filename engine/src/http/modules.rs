@@ -85,10 +85,11 @@ pub(super) async fn upload(State(app): State<Shared>, request: Request) -> Answe
     let (parts, body) = request.into_parts();
     Params::parse(&parts.uri)?.end()?;
     let most = MostBytes(app.limits.component_bytes, "component_bytes");
-    expect_type(&parts.headers, WASM)?;
     let stopping = |_| Problem::new(&SHUTTING_DOWN, "the server is shutting down");
     let _permit = app.uploads.acquire().await.map_err(stopping)?;
     let bytes = read(&parts.headers, body, most, app.limits.body_timeout).await?;
+    // Not before it was read: a client that is still sending would not see the answer.
+    expect_type(&parts.headers, WASM)?;
     let engine = std::sync::Arc::clone(&app.engine);
     let upload = tasks::blocking(move || engine.modules().upload(&bytes)).await;
     let upload = upload.ok_or_else(|| Problem::internal("an upload panicked"))??;
