@@ -19,6 +19,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::client::Client;
+use crate::demo::interrupt::interrupted;
 use crate::demo::modules::{Uploaded, activate, upload};
 use crate::demo::sources::{ACCOUNT, FLIGHTS, Install, Sources};
 use crate::report::Report;
@@ -63,7 +64,11 @@ pub async fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     let mut report = Report::stdout();
     // Whoever reads JSON gets nothing else on standard output.
     let mut progress = if args.json { Report::new(std::io::stderr()) } else { Report::stdout() };
-    let figures = measure(args, &mut progress).await?;
+    let figures = tokio::select! {
+        measured = measure(args, &mut progress) => measured?,
+        // What is dropped then ends the server.
+        stopped = interrupted() => return Ok(stopped.map(|()| ExitCode::FAILURE)?),
+    };
     if args.json {
         report.line(serde_json::to_string_pretty(&figures)?);
     } else {

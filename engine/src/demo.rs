@@ -9,6 +9,7 @@ pub(crate) mod commands;
 pub(crate) mod expected;
 pub(crate) mod figures;
 pub(crate) mod flights;
+pub(crate) mod interrupt;
 pub(crate) mod load;
 mod local;
 pub(crate) mod modules;
@@ -21,6 +22,7 @@ use std::process::ExitCode;
 
 use crate::client::Client;
 use crate::report::Report;
+use interrupt::interrupted;
 use local::{Local, Place};
 use sources::{ACCOUNT, ACCOUNT_OVERDRAFT, FLIGHTS, Install, Sources};
 use tour::{Components, Tour};
@@ -53,7 +55,7 @@ pub async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     ));
     let toured = tokio::select! {
         toured = tour(args, &local, &mut report) => toured.map(Some),
-        stopped = tokio::signal::ctrl_c() => stopped.map(|()| None).map_err(Into::into),
+        stopped = interrupted() => stopped.map(|()| None).map_err(Into::into),
     };
     let outcome = match toured {
         Ok(Some(differences)) => {
@@ -106,7 +108,7 @@ async fn leave_running(local: &Local, report: &mut Report) -> anyhow::Result<()>
         "curl -X POST {base}/v1/aggregates/account/ann/commands/open \\\n       \
          -H 'content-type: application/json' -d '{{\"owner\": \"Ann\"}}'"
     ));
-    tokio::signal::ctrl_c().await?;
+    interrupted().await?;
     report.line("\nStopping.");
     Ok(())
 }

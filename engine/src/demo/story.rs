@@ -23,8 +23,8 @@ struct Events {
     events: Vec<Event>,
 }
 
-/// Data that names a flight; its history names it once.
-const PLAN: [&str; 4] = ["carrier", "date", "origin", "dest"];
+/// Data that the stream's name says already, or that is not worth its place on the line.
+const LEFT_OUT: [&str; 5] = ["carrier", "date", "flight", "origin", "tail_number"];
 
 /// Shows the history of the flight that arrived latest.
 pub(crate) async fn history(
@@ -50,11 +50,10 @@ pub(crate) async fn history(
 
 /// What the event says, without the quotes of JSON and cut to a line.
 fn data(event: &Event) -> String {
-    const WIDTH: usize = 70;
+    const WIDTH: usize = 75;
     let fields = event.data.as_object().into_iter().flatten();
-    let later = event.stream_version > 1;
     let told: Vec<_> = fields
-        .filter(|(name, _)| !(later && PLAN.contains(&name.as_str())))
+        .filter(|(name, _)| !LEFT_OUT.contains(&name.as_str()))
         .map(|(name, value)| match value.as_str() {
             Some(text) => format!("{name} {text}"),
             None => format!("{name} {value}"),

@@ -31,8 +31,8 @@ pub struct HttpLimits {
     /// Connections at a time from one address; further ones are closed. 4,000: one address cannot
     /// take all of them.
     pub connections_per_address: usize,
-    /// Bytes of a request's head, and of what a connection buffers. 64 KiB: ten times what browsers
-    /// send.
+    /// Bytes that a connection buffers. A head that does not fit is refused, at the latest when it
+    /// has twice as many. 64 KiB: ten times what browsers send.
     pub header_bytes: usize,
     /// How long a request's head may take, and how long a connection may stand idle. 15 s: it is
     /// one packet on any network.
