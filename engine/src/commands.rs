@@ -200,8 +200,7 @@ impl Commands {
         for _ in 0..MAX_ATTEMPTS {
             let module = self.module(aggregate)?;
             let (reply, answer) = oneshot::channel();
-            let job =
-                Job::Inspect { aggregate: aggregate.clone(), stream: stream.clone(), reply };
+            let job = Job::Inspect { aggregate: aggregate.clone(), stream: stream.clone(), reply };
             module.submit(&stream, job)?;
             match answer.await {
                 Ok(Ok(state)) => return Ok(state),

@@ -31,5 +31,5 @@ pub mod metrics;
 pub mod bench;
 pub mod client;
 pub mod demo;
-pub mod report;
 pub mod guest_build;
+pub mod report;

@@ -11,12 +11,12 @@ use bytes::Bytes;
 use crossbeam_channel::Receiver;
 use tokio::sync::oneshot;
 
+use super::Command;
 use super::error::CommandError;
 use super::idempotency::Running;
 use super::module::{Identity, WorkerLimits};
 use super::record::{Circumstance, checked_events, context, draft};
 use super::states::{Hot, HotStates};
-use super::Command;
 use crate::clock::{Clock, new_seed};
 use crate::decision::Draft;
 use crate::event::{JSON, NewEvent};
@@ -186,8 +186,8 @@ impl Worker {
         };
         let aggregate = command.aggregate.as_str();
         let state = before.state.as_ref();
-        let answer = self
-            .call(|instance| instance.decide(aggregate, state, &[], question, context()))?;
+        let answer =
+            self.call(|instance| instance.decide(aggregate, state, &[], question, context()))?;
         let module = Arc::clone(&self.identity);
         match answer {
             Ok(outcome) => {

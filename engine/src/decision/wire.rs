@@ -44,7 +44,11 @@ pub(super) fn put_len(out: &mut Vec<u8>, len: usize) {
 }
 
 /// Appends a flag byte and, where there is one, the value.
-pub(super) fn put_option<T>(out: &mut Vec<u8>, value: Option<T>, put: impl FnOnce(&mut Vec<u8>, T)) {
+pub(super) fn put_option<T>(
+    out: &mut Vec<u8>,
+    value: Option<T>,
+    put: impl FnOnce(&mut Vec<u8>, T),
+) {
     match value {
         None => out.push(0),
         Some(value) => {

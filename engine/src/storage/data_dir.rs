@@ -115,12 +115,8 @@ impl DataDir {
 fn lock(path: &Path) -> Result<File, DataDirError> {
     let lock_path = path.join("lock");
     let io = |error| DataDirError::Io(lock_path.clone(), error);
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&lock_path)
-        .map_err(io)?;
+    let file =
+        File::options().create(true).truncate(false).write(true).open(&lock_path).map_err(io)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(path.to_owned())),

@@ -185,11 +185,8 @@ impl Log {
         spawner: &Spawner,
     ) -> Result<(Self, Thread), OpenError> {
         let file = LogFile::open(dir, limits.page_cache_bytes)?;
-        let genesis = Head {
-            position: 0,
-            decision: 0,
-            hash: *blake3::hash(store_id.as_bytes()).as_bytes(),
-        };
+        let genesis =
+            Head { position: 0, decision: 0, hash: *blake3::hash(store_id.as_bytes()).as_bytes() };
         let mut index = Index::default();
         let (head, recorded_at_ms) = writer::replay(&file, &mut index, genesis, 0)?;
         let cache = moka::sync::Cache::builder()

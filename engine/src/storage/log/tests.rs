@@ -46,11 +46,15 @@ impl Store {
     }
 
     /// Submits everything before it waits for the first answer.
-    fn append_all(&self, works: Vec<(Work, Option<Arc<Lineage>>)>) -> Vec<Result<Appended, AppendError>> {
+    fn append_all(
+        &self,
+        works: Vec<(Work, Option<Arc<Lineage>>)>,
+    ) -> Vec<Result<Appended, AppendError>> {
         let (send, answers) = std::sync::mpsc::channel();
         for (number, (work, lineage)) in works.into_iter().enumerate() {
             let send = send.clone();
-            let reply: AppendReply = Box::new(move |answer| send.send((number, answer)).expect("waits"));
+            let reply: AppendReply =
+                Box::new(move |answer| send.send((number, answer)).expect("waits"));
             self.log().submit(Submission { work, lineage, reply });
         }
         drop(send);
@@ -125,11 +129,17 @@ fn positions_and_versions_have_no_gaps_and_survive_reopening() {
     assert_eq!((head.position, head.decision), (20, 10));
     store.reopen();
     assert_eq!(store.log().head(), head);
-    let records =
-        store.log().stream_records("account-1", 3, Direction::Forward, 4).expect("reads");
+    let records = store.log().stream_records("account-1", 3, Direction::Forward, 4).expect("reads");
     let versions: Vec<u64> = records
         .iter()
-        .flat_map(|record| parse(record).expect("whole").events.into_iter().map(|e| e.stream_version).collect::<Vec<_>>())
+        .flat_map(|record| {
+            parse(record)
+                .expect("whole")
+                .events
+                .into_iter()
+                .map(|e| e.stream_version)
+                .collect::<Vec<_>>()
+        })
         .collect();
     assert_eq!(versions, [3, 4, 5, 6, 7, 8]);
     for (position, decision) in [(0, 1), (1, 1), (2, 2), (3, 2), (19, 10), (20, 11)] {
@@ -215,7 +225,8 @@ fn a_nearly_full_disk_refuses_appends_and_still_reads() {
 #[test]
 fn large_groups_are_cut_into_rows_and_read_back_in_order() {
     let mut store = Store::new();
-    let works = (0..2_000).map(|n| (deposit(&format!("account-{n}"), 0, &format!("c{n}"), 1), None));
+    let works =
+        (0..2_000).map(|n| (deposit(&format!("account-{n}"), 0, &format!("c{n}"), 1), None));
     let answers = store.append_all(works.collect());
     assert_eq!(answers.len(), 2_000);
     store.reopen();

@@ -228,11 +228,8 @@ impl Writer {
         }
         let mut groups = Vec::new();
         if !pending.rows.is_empty() {
-            let rows: Vec<_> = pending
-                .rows
-                .iter()
-                .map(|(first, bytes)| Row { first: *first, bytes })
-                .collect();
+            let rows: Vec<_> =
+                pending.rows.iter().map(|(first, bytes)| Row { first: *first, bytes }).collect();
             let since = Stopwatch::start();
             if let Err(reason) = self.shared.file.append(&rows) {
                 pending.fail(&reason);
@@ -428,10 +425,8 @@ pub(super) fn replay(
     file.for_each_row::<OpenError>(head.decision + 1, |row| {
         let mut rest = row.bytes;
         while !rest.is_empty() {
-            let damaged = |reason: String| OpenError::Damaged {
-                decision: head.decision + 1,
-                reason,
-            };
+            let damaged =
+                |reason: String| OpenError::Damaged { decision: head.decision + 1, reason };
             let (record, after) = split(rest).map_err(|damage| damaged(damage.to_string()))?;
             let decision = parse(record).map_err(|damage| damaged(damage.to_string()))?;
             let header = &decision.header;
