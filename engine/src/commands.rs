@@ -200,8 +200,7 @@ impl Commands {
         for _ in 0..MAX_ATTEMPTS {
             let module = self.module(aggregate)?;
             let (reply, answer) = oneshot::channel();
-            let job =
-                Job::Inspect { aggregate: aggregate.clone(), stream: stream.clone(), reply };
+            let job = Job::Inspect { aggregate: aggregate.clone(), stream: stream.clone(), reply };
             module.submit(&stream, job)?;
             match answer.await {
                 Ok(Ok(state)) => return Ok(state),
@@ -219,9 +218,8 @@ impl Commands {
     }
 
     fn replay(&self, command: &Command, id: &str) -> Result<Option<Answer>, CommandError> {
-        let Some(decision) = self.log.find_command(command.caller.as_deref(), id) else {
-            return Ok(None);
-        };
+        let found = self.log.find_command(command.caller.as_deref(), id)?;
+        let Some(decision) = found else { return Ok(None) };
         let record = self.log.record(decision)?.ok_or_else(|| {
             ReadError::Damaged(format!("decision {decision} is indexed and missing"))
         })?;

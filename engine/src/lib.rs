@@ -6,6 +6,7 @@ pub mod event;
 pub mod json;
 pub mod manifest;
 pub mod names;
+pub mod query;
 
 // The edges of the machine.
 pub mod clock;
@@ -31,5 +32,5 @@ pub mod metrics;
 pub mod bench;
 pub mod client;
 pub mod demo;
-pub mod report;
 pub mod guest_build;
+pub mod report;

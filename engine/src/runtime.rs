@@ -83,9 +83,8 @@ impl Runtime {
     /// # Errors
     /// A sentence, when the machine cannot give what the configuration asks for.
     pub fn new(limits: GuestLimits, spawner: &Spawner) -> Result<Self, String> {
-        let engine = wasmtime::Engine::new(&config(&limits)).map_err(|error| {
-            format!("the Wasm runtime cannot start: {error:#}")
-        })?;
+        let engine = wasmtime::Engine::new(&config(&limits))
+            .map_err(|error| format!("the Wasm runtime cannot start: {error:#}"))?;
         let linker = linker(&engine).map_err(|error| format!("{error:#}"))?;
         let weak = engine.weak();
         // It ends within a tick of the last engine handle, so nobody needs to join it.

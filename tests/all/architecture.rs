@@ -62,8 +62,12 @@ const IMPORTS: [(&str, &[&str]); 17] = [
 ];
 
 /// One heavy dependency, one folder.
-const ONLY_IN: [(&str, &str); 4] =
-    [("redb", "storage"), ("wasmtime", "runtime"), ("axum", "http"), ("wit_component", "guest_build")];
+const ONLY_IN: [(&str, &str); 4] = [
+    ("redb", "storage"),
+    ("wasmtime", "runtime"),
+    ("axum", "http"),
+    ("wit_component", "guest_build"),
+];
 
 struct Source {
     /// The first part of its path: `storage` for `storage.rs` and everything in `storage/`.

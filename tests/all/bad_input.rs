@@ -128,8 +128,7 @@ fn a_full_disk_refuses_appends_and_goes_on_reading() {
     server.client.get("/readyz").ok();
     server.stop();
     let server = Server::start_with(dir.path(), &["--min-free-disk-bytes", "999999999999999"]);
-    let detail =
-        server.client.post(deposit, &json!({"amount": 1})).problem(507, "disk_full");
+    let detail = server.client.post(deposit, &json!({"amount": 1})).problem(507, "disk_full");
     assert!(detail.contains("free some space"), "{detail}");
     server.client.get("/readyz").problem(503, "not_ready");
     assert_eq!(server.client.get("/v1/aggregates/account/1").ok().json["state"]["balance"], 0);
@@ -151,7 +150,8 @@ fn a_page_of_another_site_cannot_reach_a_loopback_server() {
         ("Host: localhost\r\nOrigin: http://localhost:3000", false),
     ] {
         let mut socket = TcpStream::connect(&address).expect("connects");
-        write!(socket, "GET /livez HTTP/1.1\r\n{headers}\r\nConnection: close\r\n\r\n").expect("sends");
+        write!(socket, "GET /livez HTTP/1.1\r\n{headers}\r\nConnection: close\r\n\r\n")
+            .expect("sends");
         let mut answer = String::new();
         socket.read_to_string(&mut answer).expect("answers");
         assert_eq!(answer.starts_with("HTTP/1.1 403"), refused, "{headers}: {answer}");

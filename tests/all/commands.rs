@@ -24,7 +24,10 @@ fn a_command_is_decided_by_the_module_and_its_events_are_there() {
     assert_eq!(opened.json["outcome"], "committed");
     assert_eq!(opened.json["module"]["name"], "account");
     let event = &opened.json["events"][0];
-    assert_eq!((event["type"].as_str(), event["stream"].as_str()), (Some("Opened"), Some("account-1")));
+    assert_eq!(
+        (event["type"].as_str(), event["stream"].as_str()),
+        (Some("Opened"), Some("account-1"))
+    );
 
     server.client.post(DEPOSIT, &json!({"amount": 70})).ok();
     let state = server.client.get("/v1/aggregates/account/1").ok();
@@ -32,8 +35,12 @@ fn a_command_is_decided_by_the_module_and_its_events_are_there() {
     assert_eq!(state.header("etag"), Some("\"2\""));
 
     let history = server.client.get("/v1/streams/account-1/events").ok();
-    let types: Vec<_> =
-        history.json["events"].as_array().expect("a list").iter().map(|e| e["type"].clone()).collect();
+    let types: Vec<_> = history.json["events"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|e| e["type"].clone())
+        .collect();
     assert_eq!(types, ["Opened", "Deposited"]);
     assert_eq!(history.json["events"][1]["data"], json!({"amount": 70}));
     assert_eq!(server.client.all_events().len(), 2);

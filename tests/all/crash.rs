@@ -18,7 +18,13 @@ struct Acknowledged(Mutex<HashMap<String, Value>>);
 
 /// Deposits 1, 2, 3, … to the writer's own account until the server is gone. Answers the number
 /// of the deposit that got no answer.
-fn write(client: &Client, writer: u64, from: u64, acknowledged: &Acknowledged, stop: &AtomicBool) -> u64 {
+fn write(
+    client: &Client,
+    writer: u64,
+    from: u64,
+    acknowledged: &Acknowledged,
+    stop: &AtomicBool,
+) -> u64 {
     let mut number = from;
     while !stop.load(Ordering::Relaxed) {
         let Some(answer) = deposit(client, writer, number) else { break };
@@ -104,7 +110,8 @@ fn nothing_acknowledged_is_lost_by_twenty_kills() {
 
 fn check(client: &Client, acknowledged: &Acknowledged) {
     let events = client.all_events();
-    let positions: Vec<_> = events.iter().map(|e| e["position"].as_u64().expect("a number")).collect();
+    let positions: Vec<_> =
+        events.iter().map(|e| e["position"].as_u64().expect("a number")).collect();
     assert_eq!(positions, (1..=events.len() as u64).collect::<Vec<_>>(), "a gap in the log");
     let mut amounts: HashMap<&str, Vec<u64>> = HashMap::new();
     let mut by_command: HashMap<&str, &Value> = HashMap::new();

@@ -102,7 +102,10 @@ fn a_poisoned_event_stops_its_projection_and_says_where() {
         let status = failed_projection(&server.client);
         assert_eq!(status["position"], 3, "{status}");
         let error = status["error"].as_str().unwrap_or_default();
-        assert!(error.contains(said) && error.contains("position 4"), "{poison}: {error}; {behind}");
+        assert!(
+            error.contains(said) && error.contains("position 4"),
+            "{poison}: {error}; {behind}"
+        );
         // What was applied before still answers.
         server.client.get("/v1/read-models/hostile_rows?min_position=3").ok();
     }

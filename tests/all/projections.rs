@@ -74,7 +74,8 @@ fn a_read_model_is_built_from_the_log_when_its_file_is_gone_or_of_another_log() 
     stranger.stop();
     for file in std::fs::read_dir(other.path().join("read_models")).expect("reads") {
         let file = file.expect("reads");
-        std::fs::copy(file.path(), dir.path().join("read_models").join(file.file_name())).expect("copies");
+        std::fs::copy(file.path(), dir.path().join("read_models").join(file.file_name()))
+            .expect("copies");
     }
     let server = Server::start(dir.path());
     assert_eq!(carrier(&server.client, position), row);
@@ -123,7 +124,8 @@ fn rows_come_in_the_order_asked_for_page_by_page() {
         data["dest"] = json!(format!("{dest}{dest}{dest}"));
         let id = format!("UA-{n}-20130101-EWR-0515");
         let command = |name: &str, data: Value| {
-            json!({"aggregate": "flight", "id": id, "command": name, "data": data}).to_string() + "\n"
+            json!({"aggregate": "flight", "id": id, "command": name, "data": data}).to_string()
+                + "\n"
         };
         lines += &command("schedule", data);
         lines += &command("depart", json!({"delay_minutes": 0}));

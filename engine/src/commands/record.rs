@@ -22,9 +22,7 @@ pub(super) struct Circumstance {
 ///
 /// # Errors
 /// A sentence that says which event cannot be stored, and why.
-pub(super) fn checked_events(
-    answered: Vec<runtime::NewEvent>,
-) -> Result<Vec<NewEvent>, String> {
+pub(super) fn checked_events(answered: Vec<runtime::NewEvent>) -> Result<Vec<NewEvent>, String> {
     answered.into_iter().map(checked_event).collect()
 }
 

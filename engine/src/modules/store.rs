@@ -52,7 +52,8 @@ impl ComponentStore {
             if path.extension().is_none_or(|extension| extension != "json") {
                 continue;
             }
-            match std::fs::read(&path).map_err(|e| e.to_string()).and_then(|text| read_card(&text)) {
+            match std::fs::read(&path).map_err(|e| e.to_string()).and_then(|text| read_card(&text))
+            {
                 Ok(version) => found.push(version),
                 Err(reason) => tracing::error!(?path, reason, "a component is set aside"),
             }

@@ -158,9 +158,9 @@ fn checked(spec: &ProjectionManifest, changes: Vec<Change>) -> Result<Vec<Change
     for change in &changes {
         let (collection, key) = match change {
             Change::Put((collection, key, document)) => {
-                serde_json::from_str::<&serde_json::value::RawValue>(document).map_err(|error| {
-                    format!("its document {key:?} of {collection:?} is not JSON: {error}")
-                })?;
+                serde_json::from_str::<&serde_json::value::RawValue>(document).map_err(
+                    |error| format!("its document {key:?} of {collection:?} is not JSON: {error}"),
+                )?;
                 (collection, key)
             }
             Change::Delete((collection, key)) => (collection, key),

@@ -179,7 +179,10 @@ pub(super) struct Page<'a> {
 
 impl<'a> Page<'a> {
     pub(super) fn new(query: &'a RowsQuery, scan_rows: usize) -> Result<Self, QueryError> {
-        let terms = query.order.iter().map(|o| if o.descending { format!("-{}", o.path) } else { o.path.clone() });
+        let terms = query
+            .order
+            .iter()
+            .map(|o| if o.descending { format!("-{}", o.path) } else { o.path.clone() });
         let order = terms.collect::<Vec<_>>().join(",");
         let after = query.cursor.as_deref().map(|text| decode(text, &order)).transpose()?;
         Ok(Self { query, order, after, rows: Vec::new(), seen: 0, scan_rows })
@@ -211,9 +214,10 @@ impl<'a> Page<'a> {
         }
         let values: Values =
             self.query.order.iter().map(|order| at(&value, &order.path).cloned()).collect();
-        let is_after = self.after.as_ref().is_none_or(|(last, last_key)| {
-            self.compare((&values, key), (last, last_key)).is_gt()
-        });
+        let is_after = self
+            .after
+            .as_ref()
+            .is_none_or(|(last, last_key)| self.compare((&values, key), (last, last_key)).is_gt());
         if is_after {
             let row = Row { key: key.to_owned(), document: document.to_owned() };
             self.rows.push((values, row));

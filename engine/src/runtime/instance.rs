@@ -98,8 +98,7 @@ impl Instance {
             GuestError::Trap(reason) => GuestError::Instantiate(reason),
             limit => limit,
         };
-        let instance =
-            parts.pre.instantiate(&mut store).map_err(|error| failed(error, &store))?;
+        let instance = parts.pre.instantiate(&mut store).map_err(|error| failed(error, &store))?;
         let load = |error: wasmtime::Error| GuestError::Instantiate(format!("{error:#}"));
         Ok(Self {
             manifest: parts.manifest.load(&mut store, &instance).map_err(load)?,
@@ -194,9 +193,8 @@ impl Instance {
         look: Arc<dyn ReadModelLook>,
     ) -> Result<Result<Vec<Change>, String>, GuestError> {
         self.store.data_mut().look = Some(look);
-        let answer = self.call(|guest, store| {
-            guest.projection()?.call_project(store, projection, batch)
-        });
+        let answer =
+            self.call(|guest, store| guest.projection()?.call_project(store, projection, batch));
         self.store.data_mut().look = None;
         answer
     }

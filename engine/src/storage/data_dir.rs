@@ -64,6 +64,9 @@ impl DataDir {
     /// [`DataDirError`] when it is not ours, in use, of another format or not writable.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let io = |error| DataDirError::Io(path.to_owned(), error);
+        if path.exists() && !path.is_dir() {
+            return Err(io(ErrorKind::NotADirectory.into()));
+        }
         fs::create_dir_all(path).map_err(io)?;
         let marker = path.join(MARKER);
         let mut entries = fs::read_dir(path).map_err(io)?;
@@ -115,12 +118,8 @@ impl DataDir {
 fn lock(path: &Path) -> Result<File, DataDirError> {
     let lock_path = path.join("lock");
     let io = |error| DataDirError::Io(lock_path.clone(), error);
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&lock_path)
-        .map_err(io)?;
+    let file =
+        File::options().create(true).truncate(false).write(true).open(&lock_path).map_err(io)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(path.to_owned())),

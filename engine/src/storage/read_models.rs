@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::RwLock;
 use redb::{
-    Database, Durability, ReadTransaction, ReadableDatabase, TableDefinition,
-    TableError, WriteTransaction,
+    Database, Durability, ReadTransaction, ReadableDatabase, TableDefinition, TableError,
+    WriteTransaction,
 };
 
 use crate::decision::Hash;
@@ -211,7 +211,10 @@ impl View {
         Ok(())
     }
 
-    fn table(&self, collection: &str) -> Result<Option<redb::ReadOnlyTable<&'static str, &'static str>>> {
+    fn table(
+        &self,
+        collection: &str,
+    ) -> Result<Option<redb::ReadOnlyTable<&'static str, &'static str>>> {
         match self.0.open_table(rows(&table_name(collection))) {
             Ok(table) => Ok(Some(table)),
             Err(TableError::TableDoesNotExist(_)) => Ok(None),

@@ -2,7 +2,13 @@ use super::*;
 use crate::names::{EventType, Tag};
 
 fn header(event_count: u32) -> Header {
-    Header { decision: 7, head_before: 40, recorded_at_ms: 1_700, event_count, previous_hash: [3; 32] }
+    Header {
+        decision: 7,
+        head_before: 40,
+        recorded_at_ms: 1_700,
+        event_count,
+        previous_hash: [3; 32],
+    }
 }
 
 fn events() -> Vec<NewEvent> {
@@ -81,11 +87,8 @@ fn a_rejection_and_an_activation_come_back() {
     let bytes = finished(&Draft::command(&record, &[]));
     assert_eq!(parse(&bytes).expect("whole").kind, Kind::Command(Box::new(record)));
 
-    let record = ActivationRecord {
-        module: "account",
-        version: Some(("1.0.0", [4; 32])),
-        caller: None,
-    };
+    let record =
+        ActivationRecord { module: "account", version: Some(("1.0.0", [4; 32])), caller: None };
     let bytes = finished(&Draft::activation(&record));
     assert_eq!(parse(&bytes).expect("whole").kind, Kind::Activation(record));
 }
@@ -112,7 +115,8 @@ fn version_1_reads_as_it_was_first_written() {
     let mut out = Vec::new();
     let hash = Draft::command(&record, &events()).finish(&header(2), &mut out);
     assert_eq!(out.len(), 439);
-    assert_eq!(blake3::Hash::from(hash).to_hex().as_str(),
+    assert_eq!(
+        blake3::Hash::from(hash).to_hex().as_str(),
         "123026e3ef82bb4c4043cafffaf6cd775d4429f974a7c157c107792cab4fb9f0"
     );
 }
