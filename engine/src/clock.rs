@@ -1,4 +1,5 @@
 //! The only place that reads the time and the system's randomness.
+#![expect(clippy::disallowed_methods, reason = "this is the one place that reads the time")]
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};

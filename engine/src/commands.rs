@@ -218,9 +218,8 @@ impl Commands {
     }
 
     fn replay(&self, command: &Command, id: &str) -> Result<Option<Answer>, CommandError> {
-        let Some(decision) = self.log.find_command(command.caller.as_deref(), id) else {
-            return Ok(None);
-        };
+        let found = self.log.find_command(command.caller.as_deref(), id)?;
+        let Some(decision) = found else { return Ok(None) };
         let record = self.log.record(decision)?.ok_or_else(|| {
             ReadError::Damaged(format!("decision {decision} is indexed and missing"))
         })?;

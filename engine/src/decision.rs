@@ -5,7 +5,7 @@
 //! in [`format`] alone.
 
 pub mod format;
-mod wire;
+pub(crate) mod wire;
 
 use crate::event::RecordedEvent;
 pub use format::{Draft, HEADER_BYTES, Header, parse};

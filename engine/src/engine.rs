@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::commands::{Answer, Command, CommandError, Commands, WorkerLimits};
@@ -94,7 +93,7 @@ pub struct Engine {
     modules: Arc<Modules>,
     projections: Arc<Projections>,
     spawner: Spawner,
-    writer: Mutex<Option<Thread>>,
+    log_threads: Vec<Thread>,
     // Last: the directory is free for others only when everything above is gone.
     _data_dir: DataDir,
 }
@@ -107,7 +106,7 @@ impl Engine {
     pub fn open(options: Options) -> Result<Self, StartError> {
         let data_dir = DataDir::open(&options.data).map_err(StartError::DataDir)?;
         let spawner = Spawner::default();
-        let (log, writer) = Log::open(
+        let (log, log_threads) = Log::open(
             data_dir.path(),
             data_dir.store_id(),
             options.log,
@@ -144,7 +143,7 @@ impl Engine {
             modules: Arc::new(modules),
             projections,
             spawner,
-            writer: Mutex::new(Some(writer)),
+            log_threads,
             _data_dir: data_dir,
         })
     }
@@ -209,9 +208,9 @@ impl Engine {
     pub fn close(self) {
         self.modules.close();
         self.projections.close();
-        let Self { log, commands, modules, projections, writer, _data_dir, .. } = self;
+        let Self { log, commands, modules, projections, log_threads, _data_dir, .. } = self;
         drop((log, commands, modules, projections));
-        if let Some(thread) = writer.into_inner() {
+        for thread in log_threads {
             thread.join();
         }
     }

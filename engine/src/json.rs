@@ -32,7 +32,7 @@ pub fn compact(text: &str) -> Result<Cow<'_, str>, JsonError> {
     // serde_json knows the grammar; the scan below relies on the text being right.
     let value: &serde_json::value::RawValue =
         serde_json::from_str(text).map_err(|error| JsonError {
-            reason: error.to_string(),
+            reason: without_place(&error),
             offset: offset_of(text, error.line(), error.column()),
         })?;
     let mut scan = Scan { text: value.get(), out: None, copied: 0, objects: Vec::new() };
@@ -44,6 +44,12 @@ pub fn compact(text: &str) -> Result<Cow<'_, str>, JsonError> {
             Cow::Owned(out)
         }
     })
+}
+
+/// serde_json ends its sentences with the line and column, which the offset says already.
+fn without_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.split(" at line ").next().unwrap_or_default().to_owned()
 }
 
 fn offset_of(text: &str, line: usize, column: usize) -> usize {

@@ -6,6 +6,7 @@ pub mod event;
 pub mod json;
 pub mod manifest;
 pub mod names;
+pub mod query;
 
 // The edges of the machine.
 pub mod clock;

@@ -126,6 +126,7 @@ pub struct Modules {
     base: Foundation,
     store: ComponentStore,
     versions: RwLock<Versions>,
+    storing: Mutex<()>,
     active: RwLock<BTreeMap<String, Arc<ModuleVersion>>>,
     quarantined: RwLock<BTreeMap<String, String>>,
     routes: Arc<ArcSwap<Routes>>,
@@ -158,6 +159,7 @@ impl Modules {
             base,
             store,
             versions: RwLock::new(versions),
+            storing: Mutex::default(),
             active: RwLock::default(),
             quarantined: RwLock::default(),
             routes,
@@ -218,15 +220,6 @@ impl Modules {
         }
         let component = self.base.runtime.load(bytes).map_err(UploadError::Load)?;
         let manifest = manifest_of(&component)?;
-        let mut versions = self.versions.write();
-        if let Some(version) = known(&versions) {
-            return Ok(Upload::Known(version));
-        }
-        let of_name = versions.entry(manifest.name.clone()).or_default();
-        if of_name.contains_key(&manifest.version) {
-            let (name, version) = (manifest.name, manifest.version);
-            return Err(UploadError::VersionExists { name, version });
-        }
         let version = Arc::new(ModuleVersion {
             digest,
             size_bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
@@ -234,8 +227,17 @@ impl Modules {
             component: Arc::new(Mutex::new(Some(component))),
             manifest,
         });
+        // One upload at a time is stored, and readers of the list do not wait for the disk.
+        let _storing = self.storing.lock();
+        if let Some(version) = known(&self.versions.read()) {
+            return Ok(Upload::Known(version));
+        }
+        let (name, number) = (version.manifest.name.clone(), version.manifest.version.clone());
+        if self.find(&name, &number).is_some() {
+            return Err(UploadError::VersionExists { name, version: number });
+        }
         self.store.put(&version, bytes).map_err(UploadError::Io)?;
-        of_name.insert(version.manifest.version.clone(), Arc::clone(&version));
+        self.versions.write().entry(name).or_default().insert(number, Arc::clone(&version));
         Ok(Upload::New(version))
     }
 

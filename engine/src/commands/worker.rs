@@ -192,7 +192,7 @@ impl Worker {
         match answer {
             Ok(outcome) => {
                 if outcome.events.len() > self.limits.events_per_command {
-                    return Err(self.failed(GuestError::Limit(Limit::Events)));
+                    return Err(self.failed(&GuestError::Limit(Limit::Events)));
                 }
                 let events = checked_events(outcome.events).map_err(|reason| self.fault(reason))?;
                 if events.is_empty() {
@@ -301,7 +301,7 @@ impl Worker {
             .component
             .instantiate(&self.identity.name)
             .and_then(|mut fresh| fresh.evolve(aggregate, before.state.as_ref(), &stored))
-            .map_err(|error| self.failed(error))?;
+            .map_err(|error| self.failed(&error))?;
         let problem = match folded {
             Ok(folded) if folded == *next => return Ok(()),
             Ok(_) => "the state that decide answered is not what evolve makes of its events; \
@@ -326,23 +326,23 @@ impl Worker {
                 .identity
                 .component
                 .instantiate(&self.identity.name)
-                .map_err(|error| self.failed(error))?,
+                .map_err(|error| self.failed(&error))?,
         };
         let answer = call(&mut instance);
         if !instance.is_spent() {
             self.instance = Some(instance);
         }
-        answer.map_err(|error| self.failed(error))
+        answer.map_err(|error| self.failed(&error))
     }
 
     fn fault(&self, reason: String) -> CommandError {
         CommandError::ModuleFault { module: self.identity.name.clone(), reason }
     }
 
-    fn failed(&self, error: GuestError) -> CommandError {
+    fn failed(&self, error: &GuestError) -> CommandError {
         match error {
             GuestError::Limit(limit) => {
-                CommandError::ModuleLimit { module: self.identity.name.clone(), limit }
+                CommandError::ModuleLimit { module: self.identity.name.clone(), limit: *limit }
             }
             GuestError::Trap(_) | GuestError::Instantiate(_) => self.fault(error.to_string()),
         }

@@ -20,7 +20,7 @@ impl fmt::Display for Damage {
 impl std::error::Error for Damage {}
 
 /// Appends an integer in LEB128, seven bits a byte, lowest first.
-pub(super) fn put_int(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put_int(out: &mut Vec<u8>, mut value: u64) {
     loop {
         let [low, ..] = value.to_le_bytes();
         value >>= 7;
@@ -33,18 +33,18 @@ pub(super) fn put_int(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Appends a length and the bytes.
-pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_len(out, bytes.len());
     out.extend_from_slice(bytes);
 }
 
 /// Appends a count.
-pub(super) fn put_len(out: &mut Vec<u8>, len: usize) {
+pub(crate) fn put_len(out: &mut Vec<u8>, len: usize) {
     put_int(out, u64::try_from(len).unwrap_or(u64::MAX));
 }
 
 /// Appends a flag byte and, where there is one, the value.
-pub(super) fn put_option<T>(
+pub(crate) fn put_option<T>(
     out: &mut Vec<u8>,
     value: Option<T>,
     put: impl FnOnce(&mut Vec<u8>, T),
@@ -59,36 +59,41 @@ pub(super) fn put_option<T>(
 }
 
 /// Reads what the functions above wrote.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// What was not read yet.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
-    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], Damage> {
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], Damage> {
         let (taken, rest) = self.rest.split_at_checked(len).ok_or(Damage("cut short"))?;
         self.rest = rest;
         Ok(taken)
     }
 
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
         let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or(Damage("cut short"))?;
         self.rest = rest;
         Ok(*taken)
     }
 
-    pub(super) fn byte(&mut self) -> Result<u8, Damage> {
+    pub(crate) fn byte(&mut self) -> Result<u8, Damage> {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    pub(super) fn int(&mut self) -> Result<u64, Damage> {
+    pub(crate) fn int(&mut self) -> Result<u64, Damage> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -104,26 +109,26 @@ impl<'a> Reader<'a> {
         Err(Damage("an integer beyond 64 bits"))
     }
 
-    pub(super) fn int32(&mut self) -> Result<u32, Damage> {
+    pub(crate) fn int32(&mut self) -> Result<u32, Damage> {
         u32::try_from(self.int()?).map_err(|_| Damage("an integer beyond 32 bits"))
     }
 
     /// A count of things that each take at least one of the bytes that follow.
-    pub(super) fn count(&mut self) -> Result<usize, Damage> {
+    pub(crate) fn count(&mut self) -> Result<usize, Damage> {
         let count = usize::try_from(self.int()?).map_err(|_| Damage("a count beyond memory"))?;
         if count > self.rest.len() { Err(Damage("a count beyond the record")) } else { Ok(count) }
     }
 
-    pub(super) fn bytes(&mut self) -> Result<&'a [u8], Damage> {
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Damage> {
         let len = self.count()?;
         self.take(len)
     }
 
-    pub(super) fn text(&mut self) -> Result<&'a str, Damage> {
+    pub(crate) fn text(&mut self) -> Result<&'a str, Damage> {
         std::str::from_utf8(self.bytes()?).map_err(|_| Damage("text that is not UTF-8"))
     }
 
-    pub(super) fn option<T>(
+    pub(crate) fn option<T>(
         &mut self,
         read: impl FnOnce(&mut Self) -> Result<T, Damage>,
     ) -> Result<Option<T>, Damage> {

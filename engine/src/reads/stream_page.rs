@@ -33,7 +33,7 @@ pub fn stream_page(
     take: impl Take,
 ) -> Result<Option<StreamPageEnd>, ReadError> {
     let head = log.head().position;
-    let Some(version) = log.stream_head(stream).map(|head| head.version) else { return Ok(None) };
+    let Some(version) = log.stream_version(stream)? else { return Ok(None) };
     let Some((first, last)) = span.bounds(version) else {
         return Ok(Some(StreamPageEnd { head, version, next: None }));
     };

@@ -113,14 +113,14 @@ impl Component {
             return Err(LoadError::NotAComponent(reason.to_owned()));
         }
         let compiled = Compiled::from_binary(engine, bytes)
-            .map_err(|error| LoadError::NotAComponent(format!("{error:#}")))?;
+            .map_err(|error| LoadError::NotAComponent(one_line(&error)))?;
         check_imports(engine, &compiled)?;
         let exports = Exports::find(engine, &compiled)?;
-        let pre = linker
-            .instantiate_pre(&compiled)
-            .map_err(|error| LoadError::Export(format!("an import does not fit: {error:#}")))?;
+        let pre = linker.instantiate_pre(&compiled).map_err(|error| {
+            LoadError::Export(format!("an import does not fit: {}", one_line(&error)))
+        })?;
         let misfit = |error: wasmtime::Error| {
-            LoadError::Export(format!("an export does not fit the contract: {error:#}"))
+            LoadError::Export(format!("an export does not fit the contract: {}", one_line(&error)))
         };
         let parts = Parts {
             manifest: manifest::GuestIndices::new(&pre).map_err(|_| {
@@ -168,6 +168,11 @@ impl Component {
     pub fn instantiate(&self, module: &str) -> Result<Instance, GuestError> {
         Instance::new(&self.parts, Arc::from(module))
     }
+}
+
+/// An error of wasmtime's as one line: some of its messages are drawings.
+fn one_line(error: &wasmtime::Error) -> String {
+    format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The interfaces of our package that a component exports.

@@ -64,6 +64,9 @@ impl DataDir {
     /// [`DataDirError`] when it is not ours, in use, of another format or not writable.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let io = |error| DataDirError::Io(path.to_owned(), error);
+        if path.exists() && !path.is_dir() {
+            return Err(io(ErrorKind::NotADirectory.into()));
+        }
         fs::create_dir_all(path).map_err(io)?;
         let marker = path.join(MARKER);
         let mut entries = fs::read_dir(path).map_err(io)?;

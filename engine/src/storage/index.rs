@@ -1,124 +1,262 @@
-//! What is derived from the log to find things in it: streams, command ids, active modules.
+//! What is derived from the log to find things in it: streams, labels, command ids, what is
+//! active.
 //!
-//! It lives in memory and is built from the log at start. It only ever holds durable records.
+//! Fresh entries live in memory; a thread of its own writes them behind, in large sorted batches,
+//! to a file with a checkpoint. After a crash the records after the checkpoint are indexed again;
+//! a file whose checkpoint the log does not have is deleted and built anew. It only ever holds
+//! durable records, and memory is bounded by `fresh_records`, whatever the log holds.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod blocks;
+mod file;
+mod find;
+mod flush;
+mod fresh;
+mod labels;
+mod streams;
 
-use super::log::Direction;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use super::log::{Direction, Head};
 use crate::decision::{Decision, Hash, Kind};
+use crate::query::Query;
+use file::{IndexFile, LabelCursor};
+use find::{Plan, Search};
+use fresh::Fresh;
 
-/// Command ids younger than this replay. 7 days: longer than any client's retries.
-const IDEMPOTENCY_WINDOW_MS: u64 = 7 * 24 * 3600 * 1000;
-/// Most command ids remembered. 10 million: at 40 bytes each, 400 MB.
-const IDEMPOTENCY_IDS: usize = 10_000_000;
+pub use find::{FindError, Found};
 
-/// The index of one log.
-#[derive(Default)]
-pub(super) struct Index {
-    streams: HashMap<Box<str>, Stream>,
-    commands: HashMap<u128, u64>,
-    /// The ids in `commands`, oldest first, with their recorded times.
-    window: VecDeque<(u128, u64)>,
-    active: BTreeMap<String, (String, Hash)>,
+/// What the index may use. Each has a default with a reason.
+#[derive(Clone, Copy, Debug)]
+pub struct IndexLimits {
+    /// Records in memory before they are flushed. 32,768: a flush amortises its fsync, and what a
+    /// crash leaves to be indexed again takes a tenth of a second.
+    pub fresh_records: usize,
+    /// Command ids older than this are new again, in milliseconds. 7 days: longer than any
+    /// client's retries.
+    pub idempotency_window_ms: u64,
+    /// Most command ids kept. 10 million: half a gigabyte of disk.
+    pub idempotency_ids: u64,
+    /// Steps that one search may take. 100,000: some ten milliseconds.
+    pub search_leaps: u64,
 }
 
-struct Stream {
-    version: u64,
-    /// The version before each record's first event, and the record.
-    records: Vec<(u64, u64)>,
+impl Default for IndexLimits {
+    fn default() -> Self {
+        Self {
+            fresh_records: 32_768,
+            idempotency_window_ms: 7 * 24 * 3600 * 1000,
+            idempotency_ids: 10_000_000,
+            search_leaps: 100_000,
+        }
+    }
+}
+
+/// The index cannot be read or written. It can always be built again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexError(String);
+
+impl std::fmt::Display for IndexError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the index: {}", self.0)
+    }
+}
+
+impl std::error::Error for IndexError {}
+
+impl From<IndexError> for FindError {
+    fn from(error: IndexError) -> Self {
+        Self::Index(error.to_string())
+    }
+}
+
+type ActiveModules = BTreeMap<String, (String, Hash)>;
+
+/// The index of one log. Shared by the writer, the readers and the thread that flushes.
+pub(super) struct Index {
+    layers: RwLock<Layers>,
+    file: IndexFile,
+    limits: IndexLimits,
+    /// What the flushing thread is to write; it waits on the condition.
+    work: (Mutex<flush::Work>, Condvar),
+}
+
+/// What is in memory. Entries up to `base` are in the file, those after it here.
+struct Layers {
+    base: Head,
+    flushing: Option<Arc<Fresh>>,
+    fresh: Fresh,
+    active: ActiveModules,
+}
+
+impl Layers {
+    /// The newest first.
+    fn memory(&self) -> impl Iterator<Item = &Fresh> {
+        std::iter::once(&self.fresh).chain(self.flushing.as_deref())
+    }
 }
 
 impl Index {
-    /// Takes in the next record.
-    pub(super) fn apply(&mut self, decision: &Decision<'_>) {
-        let header = &decision.header;
-        match &decision.kind {
-            Kind::Command(record) => {
-                if header.event_count > 0 {
-                    let place = (record.context.stream_version, header.decision);
-                    let version = place.0 + u64::from(header.event_count);
-                    match self.streams.get_mut(record.context.stream) {
-                        Some(stream) => {
-                            stream.version = version;
-                            stream.records.push(place);
-                        }
-                        None => {
-                            let stream = Stream { version, records: vec![place] };
-                            self.streams.insert(record.context.stream.into(), stream);
-                        }
+    /// Opens the index of a log with the genesis `genesis`. `has` tells whether the log has a
+    /// record; an index that goes on from another one is deleted. Records after
+    /// [`Index::through`] are to be applied next.
+    pub(super) fn open(
+        dir: &Path,
+        genesis: Head,
+        limits: IndexLimits,
+        has: impl FnOnce(&Head) -> bool,
+    ) -> Result<Self, IndexError> {
+        let path = dir.join("index.redb");
+        let opened = IndexFile::open(&path).and_then(|file| Ok((file.start()?, file)));
+        let (base, active, file) = match opened {
+            Ok((Some((base, active)), file)) if has(&base) => (base, active, file),
+            Ok((None, file)) => (genesis, ActiveModules::new(), file),
+            refused => {
+                tracing::warn!("the index does not agree with the log and is built again");
+                drop(refused);
+                std::fs::remove_file(&path).map_err(|error| IndexError(error.to_string()))?;
+                (genesis, ActiveModules::new(), IndexFile::open(&path)?)
+            }
+        };
+        let layers = Layers { base, flushing: None, fresh: Fresh::after(base), active };
+        let work = Default::default();
+        Ok(Self { layers: RwLock::new(layers), file, limits, work })
+    }
+
+    /// The newest record in it.
+    pub(super) fn through(&self) -> Head {
+        self.layers.read().fresh.through
+    }
+
+    /// Takes in the next records at once, so that readers see all or none.
+    pub(super) fn apply<'a>(&self, decisions: impl Iterator<Item = (Decision<'a>, Hash)>) {
+        let mut layers = self.layers.write();
+        for (decision, hash) in decisions {
+            if let Kind::Activation(record) = &decision.kind {
+                match record.version {
+                    Some((version, digest)) => {
+                        layers.active.insert(record.module.into(), (version.into(), digest))
                     }
-                }
-                if record.id_from_client {
-                    let key = command_key(record.caller, record.command_id);
-                    self.commands.insert(key, header.decision);
-                    self.window.push_back((key, header.recorded_at_ms));
-                    self.forget(header.recorded_at_ms);
-                }
+                    None => layers.active.remove(record.module),
+                };
             }
-            Kind::Activation(record) => match record.version {
-                Some((version, digest)) => {
-                    self.active.insert(record.module.into(), (version.into(), digest));
-                }
-                None => {
-                    self.active.remove(record.module);
-                }
-            },
+            layers.fresh.apply(&decision, hash);
         }
-    }
-
-    fn forget(&mut self, now_ms: u64) {
-        while let Some(&(key, recorded_at_ms)) = self.window.front() {
-            let expired = recorded_at_ms.saturating_add(IDEMPOTENCY_WINDOW_MS) < now_ms;
-            if !expired && self.window.len() <= IDEMPOTENCY_IDS {
-                return;
-            }
-            self.window.pop_front();
-            self.commands.remove(&key);
+        let full = layers.fresh.records >= self.limits.fresh_records;
+        drop(layers);
+        if full {
+            self.start_flush();
         }
-    }
-
-    pub(super) fn stream_version(&self, stream: &str) -> Option<u64> {
-        self.streams.get(stream).map(|stream| stream.version)
-    }
-
-    pub(super) fn command(&self, caller: Option<&str>, command_id: &str) -> Option<u64> {
-        self.commands.get(&command_key(caller, command_id)).copied()
     }
 
     /// The active version of each module.
-    pub(super) fn active(&self) -> &BTreeMap<String, (String, Hash)> {
-        &self.active
+    pub(super) fn active(&self) -> ActiveModules {
+        self.layers.read().active.clone()
     }
 
-    /// The records of up to `limit` events after (or before) a version.
-    pub(super) fn records(
+    /// The record of a caller's command.
+    pub(super) fn command(
         &self,
-        stream: &str,
-        from: u64,
-        direction: Direction,
+        caller: Option<&str>,
+        command_id: &str,
+    ) -> Result<Option<u64>, IndexError> {
+        let key = command_key(caller, command_id);
+        let fresh = self.layers.read().memory().find_map(|fresh| fresh.commands.get(&key).copied());
+        match fresh {
+            Some(decision) => Ok(Some(decision)),
+            None => self.file.command(key),
+        }
+    }
+
+    /// The events that match, from one position to another, both included, in that order.
+    pub(super) fn find(
+        &self,
+        query: &Query,
+        (from, until): (u64, u64),
         limit: usize,
-    ) -> Vec<u64> {
-        let Some(stream) = self.streams.get(stream) else { return Vec::new() };
-        let limit = u64::try_from(limit).unwrap_or(u64::MAX);
-        // Events `first` to `last` are wanted; a record holds those after its own number.
-        let (first, last) = match direction {
-            Direction::Forward => (from + 1, from.saturating_add(limit).min(stream.version)),
-            Direction::Backward => {
-                let last = from.saturating_sub(1).min(stream.version);
-                ((last + 1).saturating_sub(limit).max(1), last)
+    ) -> Result<Found, FindError> {
+        let plan = Plan::new(query);
+        let direction = if from <= until { Direction::Forward } else { Direction::Backward };
+        let mut leaps = self.limits.search_leaps;
+        let mut hits = Vec::new();
+        let mut at = from;
+        if direction == Direction::Backward {
+            let base = self.find_in_memory(&plan, (from, until), limit, &mut leaps, &mut hits)?;
+            at = at.min(base.position);
+        }
+        loop {
+            let base = self.layers.read().base;
+            let file_until = match direction {
+                Direction::Forward => until.min(base.position),
+                Direction::Backward => until,
+            };
+            let inside = match direction {
+                Direction::Forward => at <= file_until,
+                Direction::Backward => at >= file_until && at > 0,
+            };
+            if inside && hits.len() < limit {
+                self.find_in_file(&plan, (at, file_until), limit, &mut leaps, &mut hits)?;
             }
+            if direction == Direction::Backward {
+                return Ok(Found { hits });
+            }
+            at = at.max(file_until + 1);
+            // What was flushed meanwhile is no longer in memory: it is looked for in the file.
+            if self.layers.read().base == base {
+                let in_memory = (at, until);
+                self.find_in_memory(&plan, in_memory, limit, &mut leaps, &mut hits)?;
+                return Ok(Found { hits });
+            }
+        }
+    }
+}
+
+impl Index {
+    /// Searches what is in memory, and answers what the file then held.
+    fn find_in_memory(
+        &self,
+        plan: &Plan,
+        (from, until): (u64, u64),
+        limit: usize,
+        leaps: &mut u64,
+        hits: &mut Vec<blocks::Pair>,
+    ) -> Result<Head, FindError> {
+        let layers = self.layers.read();
+        let forward = from <= until;
+        let direction = if forward { Direction::Forward } else { Direction::Backward };
+        let until = if forward { until } else { until.max(layers.base.position + 1) };
+        if forward || from >= until {
+            let nearest = |label: &[u8], at, direction| {
+                let pairs = layers.memory().filter_map(|fresh| fresh.nearest(label, at, direction));
+                Ok(match direction {
+                    Direction::Forward => pairs.min(),
+                    Direction::Backward => pairs.max(),
+                })
+            };
+            Search { plan, direction, nearest }.run(from, until, limit, leaps, hits)?;
+        }
+        Ok(layers.base)
+    }
+
+    fn find_in_file(
+        &self,
+        plan: &Plan,
+        (from, until): (u64, u64),
+        limit: usize,
+        leaps: &mut u64,
+        hits: &mut Vec<blocks::Pair>,
+    ) -> Result<(), FindError> {
+        let direction = if from <= until { Direction::Forward } else { Direction::Backward };
+        let view = self.file.view()?;
+        let mut cursors: HashMap<&[u8], LabelCursor<'_>> = HashMap::new();
+        let nearest = |label, at, direction| {
+            let cursor = cursors.entry(label).or_insert_with(|| LabelCursor::new(&view, label));
+            Ok(cursor.nearest(at, direction)?)
         };
-        if first > last {
-            return Vec::new();
-        }
-        let begin = stream.records.partition_point(|(before, _)| *before < first).saturating_sub(1);
-        let end = stream.records.partition_point(|(before, _)| *before < last);
-        let records = stream.records.get(begin..end).unwrap_or_default();
-        let numbers = records.iter().map(|(_, decision)| *decision);
-        match direction {
-            Direction::Forward => numbers.collect(),
-            Direction::Backward => numbers.rev().collect(),
-        }
+        Search { plan, direction, nearest }.run(from, until, limit, leaps, hits)
     }
 }
 
@@ -135,3 +273,6 @@ fn command_key(caller: Option<&str>, command_id: &str) -> u128 {
     }
     u128::from_be_bytes(half)
 }
+
+#[cfg(test)]
+mod tests;

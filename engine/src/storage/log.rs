@@ -14,16 +14,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam_channel::Sender;
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::decision::Hash;
-use crate::decision::format::Damage;
+use crate::decision::format::{Damage, record_hash};
 use crate::names::StreamId;
+use crate::query::Query;
 use crate::tasks::{Spawner, Thread};
 
-use super::index::Index;
+pub use super::index::{FindError, Found, IndexLimits};
+use super::index::{Index, IndexError};
 use file::LogFile;
 pub use group::Group;
 pub use writer::{
@@ -58,6 +60,8 @@ pub struct LogLimits {
     /// Free bytes on the disk below which appends are refused, so that the newest data always
     /// fits and reads go on. 64 MiB.
     pub min_free_disk_bytes: u64,
+    /// What the index may use.
+    pub index: IndexLimits,
 }
 
 impl Default for LogLimits {
@@ -69,6 +73,7 @@ impl Default for LogLimits {
             cache_bytes: 64 << 20,
             page_cache_bytes: 64 << 20,
             min_free_disk_bytes: 64 << 20,
+            index: IndexLimits::default(),
         }
     }
 }
@@ -122,17 +127,16 @@ impl std::fmt::Display for ReadError {
 
 impl std::error::Error for ReadError {}
 
+impl From<IndexError> for ReadError {
+    fn from(error: IndexError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
 impl From<Damage> for ReadError {
     fn from(damage: Damage) -> Self {
         Self::Damaged(damage.to_string())
     }
-}
-
-/// What the log knows of a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StreamHead {
-    /// Version of its newest event.
-    pub version: u64,
 }
 
 /// Which way to read.
@@ -154,7 +158,7 @@ pub struct Log {
 /// What readers and the writer share.
 struct Shared {
     file: LogFile,
-    index: RwLock<Index>,
+    index: Arc<Index>,
     groups: moka::sync::Cache<u64, Arc<Group>>,
     head: watch::Sender<Head>,
     /// Wakes threads that wait for the head; tasks watch `head` itself.
@@ -173,7 +177,8 @@ impl std::fmt::Debug for Log {
 
 impl Log {
     /// Opens the log in `dir`, creating it where there is none, checks every record and starts
-    /// the writer. The writer ends when the last handle is dropped.
+    /// the writer and the index. Their threads end, in the order given, when the last handle is
+    /// dropped.
     ///
     /// # Errors
     /// [`OpenError`] when the file cannot be used or a record is damaged.
@@ -183,19 +188,28 @@ impl Log {
         limits: LogLimits,
         clock: Clock,
         spawner: &Spawner,
-    ) -> Result<(Self, Thread), OpenError> {
+    ) -> Result<(Self, Vec<Thread>), OpenError> {
         let file = LogFile::open(dir, limits.page_cache_bytes)?;
         let genesis =
             Head { position: 0, decision: 0, hash: *blake3::hash(store_id.as_bytes()).as_bytes() };
-        let mut index = Index::default();
-        let (head, recorded_at_ms) = writer::replay(&file, &mut index, genesis, 0)?;
+        let has = |head: &Head| {
+            file.record(head.decision)
+                .is_ok_and(|record| record.is_some_and(|record| record_hash(&record) == head.hash))
+        };
+        let index = Index::open(dir, genesis, limits.index, has)
+            .map_err(|error| OpenError::File(error.to_string()))?;
+        let index = Arc::new(index);
+        let flusher = index.flusher();
+        let flusher = spawner.thread("index-flusher", move || flusher.run());
+        let replayed = writer::replay(&file, &index);
+        let (head, recorded_at_ms) = replayed.inspect_err(|_| index.close())?;
         let cache = moka::sync::Cache::builder()
             .max_capacity(limits.cache_bytes)
             .weigher(|_, group: &Arc<Group>| u32::try_from(group.bytes()).unwrap_or(u32::MAX));
         let (submit, work) = crossbeam_channel::bounded(limits.queue_records);
         let shared = Arc::new(Shared {
             file,
-            index: RwLock::new(index),
+            index,
             groups: cache.build(),
             head: watch::Sender::new(head),
             moved: Default::default(),
@@ -204,8 +218,8 @@ impl Log {
             clock,
         });
         let writer = writer::Writer::new(Arc::clone(&shared), work, recorded_at_ms);
-        let thread = spawner.thread("log-writer", move || writer.run());
-        Ok((Self { shared, submit }, thread))
+        let writer = spawner.thread("log-writer", move || writer.run());
+        Ok((Self { shared, submit }, vec![writer, flusher]))
     }
 
     /// The newest durable record.
@@ -242,9 +256,8 @@ impl Log {
     /// The active version of each module: its name, version and digest.
     #[must_use]
     pub fn active_modules(&self) -> Vec<(String, String, Hash)> {
-        let index = self.shared.index.read();
-        let active = index.active().iter();
-        active.map(|(name, (version, digest))| (name.clone(), version.clone(), *digest)).collect()
+        let active = self.shared.index.active().into_iter();
+        active.map(|(name, (version, digest))| (name, version, digest)).collect()
     }
 
     /// Hands work to the writer, waiting while its queue is full. The answer comes through the
@@ -256,16 +269,45 @@ impl Log {
     }
 
     /// The newest version of a stream; none if it never had an event.
-    #[must_use]
-    pub fn stream_head(&self, stream: &StreamId) -> Option<StreamHead> {
-        let version = self.shared.index.read().stream_version(stream.as_str())?;
-        Some(StreamHead { version })
+    ///
+    /// # Errors
+    /// [`ReadError`] when the index cannot be read.
+    pub fn stream_version(&self, stream: &StreamId) -> Result<Option<u64>, ReadError> {
+        Ok(self.shared.index.stream_version(stream.as_str())?)
+    }
+
+    /// Streams whose names begin with `prefix`, after a name, in order, with their versions.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the index cannot be read.
+    pub fn streams(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, u64)>, ReadError> {
+        Ok(self.shared.index.streams(prefix, after, limit)?)
+    }
+
+    /// Up to `limit` events that match a query, from one position to another, both included, in
+    /// that order. The query must leave something out.
+    ///
+    /// # Errors
+    /// [`FindError`] when it takes too many steps or the index cannot be read.
+    pub fn find(&self, query: &Query, range: (u64, u64), limit: usize) -> Result<Found, FindError> {
+        self.shared.index.find(query, range, limit)
     }
 
     /// The record that holds a caller's command, if it was recorded within the window.
-    #[must_use]
-    pub fn find_command(&self, caller: Option<&str>, command_id: &str) -> Option<u64> {
-        self.shared.index.read().command(caller, command_id)
+    ///
+    /// # Errors
+    /// [`ReadError`] when the index cannot be read.
+    pub fn find_command(
+        &self,
+        caller: Option<&str>,
+        command_id: &str,
+    ) -> Result<Option<u64>, ReadError> {
+        Ok(self.shared.index.command(caller, command_id)?)
     }
 
     /// The bytes of one record.
@@ -305,7 +347,7 @@ impl Log {
         direction: Direction,
         limit: usize,
     ) -> Result<Vec<Bytes>, ReadError> {
-        let decisions = self.shared.index.read().records(stream, from, direction, limit);
+        let decisions = self.shared.index.records(stream, from, direction, limit)?;
         decisions
             .into_iter()
             .map(|decision| {

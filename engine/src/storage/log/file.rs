@@ -86,15 +86,22 @@ impl LogFile {
         Ok(Group::split(first, bytes)?)
     }
 
-    /// Gives every row from a record on to `each`, in order, until that answers an error.
+    /// The bytes of one record.
+    pub(super) fn record(&self, decision: u64) -> Result<Option<Bytes>, ReadError> {
+        let Some(row) = self.row_of(decision)? else { return Ok(None) };
+        Ok(self.group(row)?.record(decision))
+    }
+
+    /// Gives every row from the one that holds a record on to `each`, in order, until that answers an error.
     pub(super) fn for_each_row<E: From<ReadError>>(
         &self,
         from_decision: u64,
         mut each: impl FnMut(Row<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
+        let first = self.row_of(from_decision)?.unwrap_or(0);
         let mut failed = None;
         self.read(|table| {
-            for row in table.range(from_decision..)? {
+            for row in table.range(first..)? {
                 let (first, bytes) = row?;
                 let row = Row { first: first.value(), bytes: bytes.value() };
                 if let Err(error) = each(row) {

@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use super::file::{LogFile, Row};
 use super::{Group, Head, Index, OpenError, ReadError, Shared};
 use crate::clock::Stopwatch;
-use crate::decision::format::{record_hash, split};
+use crate::decision::format::{Damage, parse_header, record_hash, split};
 use crate::decision::{Draft, Header, parse};
 use crate::names::StreamId;
 
@@ -24,6 +24,8 @@ use crate::names::StreamId;
 const ROW_BYTES: usize = 60 << 10;
 /// How long to wait before a failed file is tried again.
 const REOPEN_PAUSE: Duration = Duration::from_millis(200);
+/// Streams whose version is remembered, before remembering starts anew. 200,000: some 20 MB.
+const KNOWN_VERSIONS: usize = 200_000;
 
 /// Decisions made one on top of the other before the first is durable share a lineage: when one
 /// of them fails, it breaks, and no later one is accepted.
@@ -153,6 +155,8 @@ pub(super) struct Writer {
     work: Receiver<Submission>,
     head: Head,
     recorded_at_ms: u64,
+    /// Versions of streams that were written to lately: only this thread changes them.
+    versions: HashMap<StreamId, u64>,
     append_seconds: metrics::Histogram,
     records_per_commit: metrics::Histogram,
 }
@@ -187,7 +191,8 @@ impl Writer {
         let head = *shared.head.borrow();
         let append_seconds = metrics::histogram!("factum_append_duration_seconds");
         let records_per_commit = metrics::histogram!("factum_records_per_commit");
-        Self { shared, work, head, recorded_at_ms, append_seconds, records_per_commit }
+        let versions = HashMap::new();
+        Self { shared, work, head, recorded_at_ms, versions, append_seconds, records_per_commit }
     }
 
     pub(super) fn run(mut self) {
@@ -239,6 +244,10 @@ impl Writer {
             let records = u32::try_from(pending.head.decision - self.head.decision);
             self.records_per_commit.record(records.unwrap_or(u32::MAX));
             self.head = pending.head;
+            if self.versions.len() >= KNOWN_VERSIONS {
+                self.versions.clear();
+            }
+            self.versions.extend(pending.versions.drain());
             groups = self.publish(std::mem::take(&mut pending.rows));
         }
         pending.answer(&groups);
@@ -255,7 +264,7 @@ impl Writer {
                 Held::Refused(AppendError::NotAccepted(refusal.clone()))
             }
             Work::Append { draft, expected } => match self.expect(pending, expected, &draft) {
-                Err(conflict) => Held::Refused(AppendError::Conflict(conflict)),
+                Err(error) => Held::Refused(error),
                 Ok(()) => Held::Appended(pending.push(&draft, self.recorded_at_ms)),
             },
         };
@@ -270,14 +279,21 @@ impl Writer {
         pending: &mut Pending,
         expected: Option<Expectation>,
         draft: &Draft,
-    ) -> Result<(), VersionConflict> {
+    ) -> Result<(), AppendError> {
         let Some(Expectation { stream, version }) = expected else { return Ok(()) };
-        let actual = match pending.versions.get(&stream) {
+        let known = pending.versions.get(&stream).or_else(|| self.versions.get(&stream));
+        let actual = match known {
             Some(version) => *version,
-            None => self.shared.index.read().stream_version(stream.as_str()).unwrap_or(0),
+            None => self
+                .shared
+                .index
+                .stream_version(stream.as_str())
+                .map_err(|error| AppendError::NotAccepted(Refusal::Recovering(error.to_string())))?
+                .unwrap_or(0),
         };
         if actual != version {
-            return Err(VersionConflict { expected: version, actual });
+            let conflict = VersionConflict { expected: version, actual };
+            return Err(AppendError::Conflict(conflict));
         }
         pending.versions.insert(stream, version + u64::from(draft.event_count()));
         Ok(())
@@ -286,24 +302,24 @@ impl Writer {
     /// Shows what is durable to readers: first the rows, then the index, then the head.
     fn publish(&self, rows: Vec<(u64, Vec<u8>)>) -> Vec<Arc<Group>> {
         let mut groups = Vec::with_capacity(rows.len());
-        let mut index = self.shared.index.write();
         for (first, bytes) in rows {
             match Group::split(first, Bytes::from(bytes)) {
-                Ok(group) => {
-                    for (number, record) in group.records_from(first) {
-                        match parse(&record) {
-                            Ok(decision) => index.apply(&decision),
-                            Err(damage) => tracing::error!(number, %damage, "wrote damage"),
-                        }
-                    }
-                    let group = Arc::new(group);
-                    self.shared.groups.insert(first, Arc::clone(&group));
-                    groups.push(group);
-                }
+                Ok(group) => groups.push(Arc::new(group)),
                 Err(damage) => tracing::error!(first, %damage, "wrote a damaged group"),
             }
         }
-        drop(index);
+        let records: Vec<_> =
+            groups.iter().flat_map(|group| group.records_from(group.first())).collect();
+        let decisions = records.iter().filter_map(|(number, record)| {
+            parse(record)
+                .inspect_err(|damage| tracing::error!(number, %damage, "wrote damage"))
+                .ok()
+                .map(|decision| (decision, record_hash(record)))
+        });
+        self.shared.index.apply(decisions);
+        for group in &groups {
+            self.shared.groups.insert(group.first(), Arc::clone(group));
+        }
         self.shared.move_head(self.head);
         groups
     }
@@ -339,11 +355,9 @@ impl Writer {
     /// Opens the file again and takes in what the failed commit turns out to have written.
     fn reopen(&mut self) -> Result<(), String> {
         self.shared.file.reopen()?;
-        let mut index = self.shared.index.write();
+        self.versions.clear();
         let (head, recorded_at_ms) =
-            replay(&self.shared.file, &mut index, self.head, self.recorded_at_ms)
-                .map_err(|error| error.to_string())?;
-        drop(index);
+            replay(&self.shared.file, &self.shared.index).map_err(|error| error.to_string())?;
         self.head = head;
         self.recorded_at_ms = recorded_at_ms;
         self.shared.move_head(head);
@@ -414,41 +428,53 @@ fn size(submission: &Submission) -> usize {
     }
 }
 
-/// Reads every record after `head` into the index, checking each and the chain of hashes.
-/// Answers the new head and the newest recorded time.
-pub(super) fn replay(
-    file: &LogFile,
-    index: &mut Index,
-    mut head: Head,
-    mut recorded_at_ms: u64,
-) -> Result<(Head, u64), OpenError> {
-    file.for_each_row::<OpenError>(head.decision + 1, |row| {
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.shared.index.close();
+    }
+}
+
+/// Reads every record that the index does not have into it, checking each and the chain of
+/// hashes. Answers the head and the newest recorded time.
+pub(super) fn replay(file: &LogFile, index: &Index) -> Result<(Head, u64), OpenError> {
+    let mut head = index.through();
+    let newest = file.record(head.decision)?;
+    let mut recorded_at_ms = match newest.as_deref().map(parse_header).transpose() {
+        Ok(header) => header.map_or(0, |header| header.recorded_at_ms),
+        Err(damage) => return Err(damaged(head.decision, damage.to_string())),
+    };
+    let start = head.decision;
+    file.for_each_row::<OpenError>(start + 1, |row| {
         let mut rest = row.bytes;
         while !rest.is_empty() {
-            let damaged =
-                |reason: String| OpenError::Damaged { decision: head.decision + 1, reason };
-            let (record, after) = split(rest).map_err(|damage| damaged(damage.to_string()))?;
-            let decision = parse(record).map_err(|damage| damaged(damage.to_string()))?;
+            let next = head.decision + 1;
+            let wrong = |damage: Damage| damaged(next, damage.to_string());
+            let (record, after) = split(rest).map_err(wrong)?;
+            rest = after;
+            if parse_header(record).map_err(wrong)?.decision <= start {
+                continue;
+            }
+            let decision = parse(record).map_err(wrong)?;
             let header = &decision.header;
-            let follows = header.decision == head.decision + 1
+            let follows = header.decision == next
                 && header.head_before == head.position
                 && header.previous_hash == head.hash
                 && header.recorded_at_ms >= recorded_at_ms;
             if !follows {
-                return Err(damaged("it does not follow the record before it".into()));
+                return Err(damaged(next, "it does not follow the record before it".into()));
             }
-            head = Head {
-                position: decision.head_after(),
-                decision: header.decision,
-                hash: record_hash(record),
-            };
+            let (position, hash) = (decision.head_after(), record_hash(record));
+            head = Head { position, decision: next, hash };
             recorded_at_ms = header.recorded_at_ms;
-            index.apply(&decision);
-            rest = after;
+            index.apply(std::iter::once((decision, hash)));
         }
         Ok(())
     })?;
     Ok((head, recorded_at_ms))
+}
+
+fn damaged(decision: u64, reason: String) -> OpenError {
+    OpenError::Damaged { decision, reason }
 }
 
 impl From<ReadError> for OpenError {

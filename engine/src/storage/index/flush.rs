@@ -1,0 +1,88 @@
+//! Writing behind: one thread that moves what is fresh to the file.
+
+use std::sync::Arc;
+
+use super::fresh::Fresh;
+use super::{Head, Index, IndexError};
+
+/// What the flushing thread is to do.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    /// A flush was asked for and is not done.
+    wanted: bool,
+    /// No more will come.
+    closed: bool,
+    /// Why the last flush failed.
+    failed: Option<String>,
+}
+
+/// The thread's side of the index.
+pub(in crate::storage) struct Flusher(Arc<Index>);
+
+impl Index {
+    /// The work of the flushing thread.
+    pub(in crate::storage) fn flusher(self: &Arc<Self>) -> Flusher {
+        Flusher(Arc::clone(self))
+    }
+
+    /// Asks for a flush. When the one before is not done, it waits: memory is bounded.
+    pub(super) fn start_flush(&self) {
+        let (work, moved) = &self.work;
+        let mut work = work.lock();
+        while work.wanted && !work.closed && work.failed.is_none() {
+            moved.wait(&mut work);
+        }
+        let mut layers = self.layers.write();
+        if layers.flushing.is_none() {
+            let through = layers.fresh.through;
+            let full = std::mem::replace(&mut layers.fresh, Fresh::after(through));
+            layers.flushing = Some(Arc::new(full));
+        }
+        drop(layers);
+        work.wanted = true;
+        moved.notify_all();
+    }
+
+    /// Ends the flushing thread once everything is written.
+    pub(in crate::storage) fn close(&self) {
+        if self.layers.read().fresh.records > 0 {
+            self.start_flush();
+        }
+        self.work.0.lock().closed = true;
+        self.work.1.notify_all();
+    }
+
+    fn flush(&self) -> Result<(), IndexError> {
+        let Some(full) = self.layers.read().flushing.clone() else { return Ok(()) };
+        self.file.flush(&full, &self.limits)?;
+        let mut layers = self.layers.write();
+        layers.base = full.through;
+        layers.flushing = None;
+        Ok(())
+    }
+}
+
+impl Flusher {
+    /// Flushes when asked to, until the index is closed.
+    pub(in crate::storage) fn run(self) {
+        let (work, moved) = &self.0.work;
+        loop {
+            let mut guard = work.lock();
+            while !guard.wanted {
+                if guard.closed {
+                    return;
+                }
+                moved.wait(&mut guard);
+            }
+            drop(guard);
+            let flushed = self.0.flush();
+            let mut guard = work.lock();
+            guard.wanted = false;
+            if let Err(error) = &flushed {
+                tracing::error!(%error, "the index cannot be written; it stays in memory");
+            }
+            guard.failed = flushed.err().map(|error| error.to_string());
+            moved.notify_all();
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What was indexed since the last flush: in memory, exact, bounded by the flush.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::blocks::{Pair, at_or_after, at_or_before};
+use super::labels::{Label, for_each_label};
+use super::{Direction, Head, command_key};
+use crate::decision::{Decision, Hash, Kind};
+
+/// A module's active version and digest; none when it was switched off.
+pub(super) type Active = Option<(String, Hash)>;
+
+/// The index of the newest records.
+#[derive(Debug)]
+pub(super) struct Fresh {
+    /// Label -> position and decision of each event that has it.
+    pub(super) labels: HashMap<Label, Vec<Pair>>,
+    /// Stream -> its newest version, and version before and decision of each of its records.
+    pub(super) streams: HashMap<Box<str>, FreshStream>,
+    /// The clients' command ids.
+    pub(super) commands: HashMap<u128, u64>,
+    /// The same, oldest first, with decision and recorded time.
+    pub(super) arrivals: Vec<(u64, u128, u64)>,
+    /// Modules that were switched.
+    pub(super) active: BTreeMap<String, Active>,
+    /// The newest record in it.
+    pub(super) through: Head,
+    /// How many records are in it.
+    pub(super) records: usize,
+    scratch: Label,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct FreshStream {
+    pub(super) version: u64,
+    pub(super) records: Vec<Pair>,
+}
+
+impl Fresh {
+    /// Nothing yet after a checkpoint.
+    pub(super) fn after(through: Head) -> Self {
+        Self {
+            labels: HashMap::new(),
+            streams: HashMap::new(),
+            commands: HashMap::new(),
+            arrivals: Vec::new(),
+            active: BTreeMap::new(),
+            through,
+            records: 0,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Takes in the next record.
+    pub(super) fn apply(&mut self, decision: &Decision<'_>, hash: Hash) {
+        let number = decision.header.decision;
+        for event in &decision.events {
+            for_each_label(event, &mut self.scratch, |label| {
+                let pair = (event.position, number);
+                match self.labels.get_mut(label) {
+                    Some(pairs) => pairs.push(pair),
+                    None => drop(self.labels.insert(label.to_vec(), vec![pair])),
+                }
+            });
+            let Some(name) = event.stream else { continue };
+            if !self.streams.contains_key(name) {
+                self.streams.insert(name.into(), FreshStream::default());
+            }
+            if let Some(stream) = self.streams.get_mut(name) {
+                stream.version = event.stream_version;
+                if stream.records.last().is_none_or(|(_, decision)| *decision != number) {
+                    stream.records.push((event.stream_version - 1, number));
+                }
+            }
+        }
+        match &decision.kind {
+            Kind::Command(record) if record.id_from_client => {
+                let key = command_key(record.caller, record.command_id);
+                self.commands.insert(key, number);
+                self.arrivals.push((number, key, decision.header.recorded_at_ms));
+            }
+            Kind::Command(_) => {}
+            Kind::Activation(record) => {
+                let active = record.version.map(|(version, digest)| (version.into(), digest));
+                self.active.insert(record.module.into(), active);
+            }
+        }
+        self.through = Head { position: decision.head_after(), decision: number, hash };
+        self.records += 1;
+    }
+
+    /// The nearest event of a label at or beyond a position.
+    pub(super) fn nearest(
+        &self,
+        label: &[u8],
+        position: u64,
+        direction: Direction,
+    ) -> Option<Pair> {
+        let pairs = self.labels.get(label)?;
+        match direction {
+            Direction::Forward => at_or_after(pairs, position),
+            Direction::Backward => at_or_before(pairs, position),
+        }
+    }
+}
