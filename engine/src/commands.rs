@@ -18,10 +18,11 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::decision::{Decision, Hash, Kind, parse};
+use crate::expected::ExpectedVersion;
 use crate::names::{Key, Name, StreamId};
 use crate::storage::log::{Log, ReadError};
 
-pub use error::{CommandError, ExpectedVersion};
+pub use error::CommandError;
 pub use module::{ActiveModule, WorkerLimits};
 pub use worker::{AggregateState, Attempt};
 

@@ -39,6 +39,8 @@ pub enum Kind<'a> {
     Command(Box<CommandRecord<'a>>),
     /// A module version began to answer, or a module ceased to.
     Activation(ActivationRecord<'a>),
+    /// Events appended without a module.
+    Append(AppendRecord<'a>),
 }
 
 /// Everything needed to decide the command again.
@@ -143,4 +145,21 @@ pub struct ActivationRecord<'a> {
     pub version: Option<(&'a str, Hash)>,
     /// Who asked for it.
     pub caller: Option<&'a str>,
+}
+
+/// Events that were appended directly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AppendRecord<'a> {
+    /// The client's idempotency key.
+    pub command_id: Option<&'a str>,
+    /// Who asked.
+    pub caller: Option<&'a str>,
+    /// BLAKE3 over what was asked, where there is an idempotency key.
+    pub fingerprint: Option<Hash>,
+    /// The conversation.
+    pub correlation_id: Option<&'a str>,
+    /// The direct cause.
+    pub causation_id: Option<&'a str>,
+    /// The condition that held, as JSON.
+    pub condition: Option<&'a str>,
 }

@@ -22,6 +22,8 @@ pub struct NewEvent {
     pub data: Vec<u8>,
     /// Labels that queries and boundaries can match.
     pub tags: Vec<Tag>,
+    /// When it happened, as the client says, in milliseconds since 1970.
+    pub time_ms: Option<u64>,
 }
 
 /// A fact with its place in the log, borrowed from its record.
@@ -47,6 +49,8 @@ pub struct RecordedEvent<'a> {
     pub tags: Vec<&'a str>,
     /// The time its decision was given, in milliseconds since 1970.
     pub decided_at_ms: u64,
+    /// When it happened: as the client said, else when it was decided.
+    pub time_ms: u64,
 }
 
 /// A UUID version 7, derived from the record: its time, the hash of the record before it and the

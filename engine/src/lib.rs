@@ -3,6 +3,7 @@
 // The vocabulary: imports nothing of the rest.
 pub mod decision;
 pub mod event;
+pub mod expected;
 pub mod json;
 pub mod manifest;
 pub mod names;

@@ -2,46 +2,10 @@
 
 use std::fmt;
 
-use crate::names::Name;
+use crate::expected::VersionConflict;
+use crate::names::{Name, StreamId};
 use crate::runtime::Limit;
 use crate::storage::log::{ReadError, Refusal};
-
-/// The version that a stream must have for a command to be decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExpectedVersion {
-    /// Any.
-    Any,
-    /// It has no event yet.
-    NoStream,
-    /// It has at least one.
-    Exists,
-    /// Exactly this one.
-    Exact(u64),
-}
-
-impl ExpectedVersion {
-    /// Whether a stream at `actual` is as expected.
-    #[must_use]
-    pub fn holds(self, actual: u64) -> bool {
-        match self {
-            Self::Any => true,
-            Self::NoStream => actual == 0,
-            Self::Exists => actual > 0,
-            Self::Exact(version) => actual == version,
-        }
-    }
-}
-
-impl fmt::Display for ExpectedVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Any => f.write_str("any version"),
-            Self::NoStream => f.write_str("no stream"),
-            Self::Exists => f.write_str("a stream that exists"),
-            Self::Exact(version) => write!(f, "version {version}"),
-        }
-    }
-}
 
 /// Why a command failed. Nothing was recorded unless it is `OutcomeUnknown`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,11 +17,20 @@ pub enum CommandError {
     /// The data does not fit the command.
     Invalid(String),
     /// The stream is not at the version that the client expects.
-    VersionConflict {
-        /// What the client expects.
-        expected: ExpectedVersion,
-        /// The stream's version; 0 before its first event.
-        actual: u64,
+    VersionConflict(VersionConflict),
+    /// An event matches the condition.
+    ConditionFailed {
+        /// The first one's position.
+        position: u64,
+    },
+    /// The condition takes more steps than `search_leaps` to evaluate.
+    ConditionTooWide,
+    /// The active aggregate cannot fold the events that were to be appended.
+    NotFoldable {
+        /// The stream.
+        stream: StreamId,
+        /// What the aggregate said.
+        reason: String,
     },
     /// Others won every time.
     Contended {
@@ -104,11 +77,16 @@ impl fmt::Display for CommandError {
                 write!(f, "no active module has the aggregate {name:?}; upload and activate one")
             }
             Self::UnknownCommand(reason) | Self::Invalid(reason) => f.write_str(reason),
-            Self::VersionConflict { expected, actual: 0 } => {
-                write!(f, "expected {expected}, and the stream does not exist")
+            Self::VersionConflict(conflict) => conflict.fmt(f),
+            Self::ConditionFailed { position } => {
+                write!(f, "the event at position {position} matches the condition's query")
             }
-            Self::VersionConflict { expected, actual } => {
-                write!(f, "expected {expected}, and the stream is at version {actual}")
+            Self::ConditionTooWide => f.write_str(
+                "the condition takes too many steps to evaluate (search_leaps); give a later \
+                 `after`, or a tag that fewer events have",
+            ),
+            Self::NotFoldable { stream, reason } => {
+                write!(f, "the aggregate that owns {stream} cannot fold these events: {reason}")
             }
             Self::Contended { attempts } => write!(
                 f,

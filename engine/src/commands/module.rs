@@ -190,6 +190,6 @@ impl Counters {
 fn is_rejection(record: &[u8]) -> bool {
     parse(record).is_ok_and(|decision| match decision.kind {
         Kind::Command(record) => matches!(record.outcome, Outcome::Rejected(_)),
-        Kind::Activation(_) => false,
+        Kind::Activation(_) | Kind::Append(_) => false,
     })
 }

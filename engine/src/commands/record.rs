@@ -41,6 +41,7 @@ fn checked_event(event: runtime::NewEvent) -> Result<NewEvent, String> {
         content_type: JSON.to_owned(),
         data: data.into_owned().into_bytes(),
         tags: tags.collect::<Result<_, _>>()?,
+        time_ms: None,
     })
 }
 

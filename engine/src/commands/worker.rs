@@ -20,6 +20,7 @@ use super::states::{Hot, HotStates};
 use crate::clock::{Clock, new_seed};
 use crate::decision::Draft;
 use crate::event::{JSON, NewEvent};
+use crate::expected::{ExpectedVersion, VersionConflict};
 use crate::names::{Name, StreamId};
 use crate::runtime::{self, Event, Failure, GuestError, Instance, Limit, State};
 use crate::storage::log::{
@@ -124,9 +125,10 @@ impl Worker {
         match self.decided(command, &stream, &before) {
             Ok(Decided { draft, after }) => {
                 self.states.put(stream.clone(), after);
+                let version = ExpectedVersion::Exact(version);
                 let expected = Some(Expectation { stream, version });
                 let reply = on_appended(running, reply);
-                self.submit(Work::Append { draft, expected }, lineage, reply);
+                self.submit(Work::Record { draft, expected }, lineage, reply);
             }
             Err(error) => {
                 // A fault says nothing about the state, but only a clean one is kept.
@@ -162,7 +164,7 @@ impl Worker {
     }
 
     fn submit(&self, work: Work, lineage: Arc<Lineage>, reply: AppendReply) {
-        self.log.submit(Submission { work, lineage: Some(lineage), reply });
+        self.log.submit(Submission { work, lineages: vec![lineage], reply });
     }
 
     /// Asks the guest, checks what it says and makes the record.
@@ -174,8 +176,9 @@ impl Worker {
     ) -> Result<Decided, CommandError> {
         let version = before.version;
         if !command.expected.holds(version) {
-            let (expected, actual) = (command.expected, version);
-            return Err(CommandError::VersionConflict { expected, actual });
+            let (stream, expected) = (stream.clone(), command.expected);
+            let conflict = VersionConflict { stream, expected, actual: version };
+            return Err(CommandError::VersionConflict(conflict));
         }
         let circumstance = Circumstance { now_ms: self.clock.now_ms(), seed: new_seed() };
         let context = || context(command, stream.as_str(), version, circumstance);
@@ -403,7 +406,9 @@ fn on_barrier<T: Send + 'static>(
 
 fn attempt(error: AppendError) -> Attempt {
     match error {
-        AppendError::Conflict(_) | AppendError::Superseded => Attempt::Superseded,
+        AppendError::Conflict(_)
+        | AppendError::ConditionFailed { .. }
+        | AppendError::Superseded => Attempt::Superseded,
         AppendError::NotAccepted(refusal) => Attempt::Failed(CommandError::NotAccepted(refusal)),
         AppendError::Unknown(reason) => Attempt::Failed(CommandError::OutcomeUnknown(reason)),
     }

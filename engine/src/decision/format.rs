@@ -4,7 +4,7 @@
 //! offset size
 //!      0    4  length of the whole record, these bytes and the checksum included
 //!      4    1  format version: 1
-//!      5    1  kind: 1 command, 2 activation (3 direct append, 4 reaction: reserved)
+//!      5    1  kind: 1 command, 2 activation, 3 direct append (4 reaction: reserved)
 //!      6    2  flags, 0: room for later
 //!      8    8  decision number
 //!     16    8  head before: the position of the newest event before this record
@@ -17,12 +17,15 @@
 //! ```
 //! A released version is never changed: a new one is added beside it, and both are read for ever.
 
-use super::wire::{Reader, put_bytes, put_int, put_len, put_option};
-use super::{
-    ActivationRecord, CommandRecord, Decision, Hash, Kind, ModuleRef, Outcome, RecordedContext,
-    Rejection, Saw,
-};
-use crate::event::{EventId, JSON, NewEvent, RecordedEvent};
+mod put;
+mod read;
+
+use super::wire::{Reader, put_bytes, put_int, put_option};
+use super::{ActivationRecord, AppendRecord, CommandRecord, Decision, Hash, Kind};
+use crate::event::NewEvent;
+
+use put::{put_append, put_command, put_event};
+use read::{Place, read_activation, read_append, read_command, read_events};
 
 pub use super::wire::Damage;
 
@@ -32,6 +35,7 @@ const CHECKSUM_BYTES: usize = 4;
 const VERSION: u8 = 1;
 const COMMAND: u8 = 1;
 const ACTIVATION: u8 = 2;
+const APPEND: u8 = 3;
 
 /// What every record has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +82,24 @@ impl Draft {
         });
         put_option(&mut out, record.caller, |out, caller| put_bytes(out, caller.as_bytes()));
         Self { bytes: out, event_count: 0 }
+    }
+
+    /// Records events that are appended directly, each with its stream and version there.
+    pub fn append<'e>(
+        record: &AppendRecord<'_>,
+        events: impl ExactSizeIterator<Item = (&'e NewEvent, Option<(&'e str, u64)>)>,
+    ) -> Self {
+        let event_count = u32::try_from(events.len()).unwrap_or(u32::MAX);
+        let mut out = open(APPEND, 128);
+        put_append(&mut out, record);
+        for (event, place) in events {
+            put_event(&mut out, event);
+            put_option(&mut out, place, |out, (stream, version)| {
+                put_bytes(out, stream.as_bytes());
+                put_int(out, version);
+            });
+        }
+        Self { bytes: out, event_count }
     }
 
     /// How many events it holds.
@@ -165,12 +187,15 @@ pub fn parse(record: &[u8]) -> Result<Decision<'_>, Damage> {
         Some(&COMMAND) => {
             let record = read_command(&mut reader)?;
             let context = &record.context;
-            let place = (Some(context.stream), context.stream_version, context.now_ms);
+            let place = Place::One {
+                stream: context.stream,
+                version: context.stream_version,
+                decided_at_ms: context.now_ms,
+            };
             (Kind::Command(Box::new(record)), place)
         }
-        Some(&ACTIVATION) => {
-            (Kind::Activation(read_activation(&mut reader)?), (None, 0, header.recorded_at_ms))
-        }
+        Some(&ACTIVATION) => (Kind::Activation(read_activation(&mut reader)?), Place::OfEach),
+        Some(&APPEND) => (Kind::Append(read_append(&mut reader)?), Place::OfEach),
         _ => return Err(Damage("a kind of record this version of Factum does not know")),
     };
     let events = read_events(&mut reader, &header, place)?;
@@ -185,158 +210,6 @@ fn open(kind: u8, capacity: usize) -> Vec<u8> {
     out.extend_from_slice(&[0, 0, 0, 0, VERSION, kind]);
     out.resize(HEADER_BYTES, 0);
     out
-}
-
-fn put_command(out: &mut Vec<u8>, record: &CommandRecord<'_>) {
-    put_bytes(out, record.command_id.as_bytes());
-    out.push(u8::from(record.id_from_client));
-    put_option(out, record.caller, |out, caller| put_bytes(out, caller.as_bytes()));
-    out.extend_from_slice(&record.fingerprint);
-    let context = &record.context;
-    put_bytes(out, context.stream.as_bytes());
-    put_int(out, context.stream_version);
-    put_int(out, context.now_ms);
-    put_int(out, context.seed);
-    put_bytes(out, context.correlation_id.as_bytes());
-    put_bytes(out, context.causation_id.as_bytes());
-    put_bytes(out, context.extra.as_bytes());
-    put_bytes(out, record.command.as_bytes());
-    put_bytes(out, record.data.as_bytes());
-    put_bytes(out, record.module.name.as_bytes());
-    put_bytes(out, record.module.version.as_bytes());
-    out.extend_from_slice(&record.module.digest);
-    put_saw(out, &record.saw);
-    match &record.outcome {
-        Outcome::Committed { next_hash } => {
-            out.push(0);
-            out.extend_from_slice(next_hash);
-        }
-        Outcome::Rejected(rejection) => {
-            out.push(1);
-            put_bytes(out, rejection.code.as_bytes());
-            put_bytes(out, rejection.message.as_bytes());
-            put_option(out, rejection.details, |out, text| put_bytes(out, text.as_bytes()));
-        }
-    }
-    put_option(out, record.fuel, put_int);
-}
-
-fn put_saw(out: &mut Vec<u8>, saw: &Saw<'_>) {
-    put_option(out, saw.state_hash, |out, hash| out.extend_from_slice(&hash));
-    put_option(out, saw.snapshot, |out, (version, digest)| {
-        put_int(out, version);
-        out.extend_from_slice(&digest);
-    });
-    put_len(out, saw.upcasters.len());
-    for digest in &saw.upcasters {
-        out.extend_from_slice(digest);
-    }
-    put_option(out, saw.boundary, |out, (query, position)| {
-        put_bytes(out, query.as_bytes());
-        put_int(out, position);
-    });
-}
-
-fn put_event(out: &mut Vec<u8>, event: &NewEvent) {
-    put_bytes(out, event.event_type.as_str().as_bytes());
-    put_int(out, u64::from(event.schema_version));
-    // The common content type is stored as nothing.
-    let content_type = Some(event.content_type.as_str()).filter(|text| *text != JSON);
-    put_option(out, content_type, |out, text| put_bytes(out, text.as_bytes()));
-    put_bytes(out, &event.data);
-    put_len(out, event.tags.len());
-    for tag in &event.tags {
-        put_bytes(out, tag.as_str().as_bytes());
-    }
-}
-
-fn read_command<'a>(reader: &mut Reader<'a>) -> Result<CommandRecord<'a>, Damage> {
-    Ok(CommandRecord {
-        command_id: reader.text()?,
-        id_from_client: match reader.byte()? {
-            0 => false,
-            1 => true,
-            _ => return Err(Damage("a flag that is neither 0 nor 1")),
-        },
-        caller: reader.option(Reader::text)?,
-        fingerprint: reader.array()?,
-        context: RecordedContext {
-            stream: reader.text()?,
-            stream_version: reader.int()?,
-            now_ms: reader.int()?,
-            seed: reader.int()?,
-            correlation_id: reader.text()?,
-            causation_id: reader.text()?,
-            extra: reader.text()?,
-        },
-        command: reader.text()?,
-        data: reader.text()?,
-        module: ModuleRef {
-            name: reader.text()?,
-            version: reader.text()?,
-            digest: reader.array()?,
-        },
-        saw: read_saw(reader)?,
-        outcome: read_outcome(reader)?,
-        fuel: reader.option(Reader::int)?,
-    })
-}
-
-fn read_saw<'a>(reader: &mut Reader<'a>) -> Result<Saw<'a>, Damage> {
-    Ok(Saw {
-        state_hash: reader.option(Reader::array)?,
-        snapshot: reader.option(|reader| Ok((reader.int()?, reader.array()?)))?,
-        upcasters: (0..reader.count()?).map(|_| reader.array()).collect::<Result<_, _>>()?,
-        boundary: reader.option(|reader| Ok((reader.text()?, reader.int()?)))?,
-    })
-}
-
-fn read_outcome<'a>(reader: &mut Reader<'a>) -> Result<Outcome<'a>, Damage> {
-    match reader.byte()? {
-        0 => Ok(Outcome::Committed { next_hash: reader.array()? }),
-        1 => Ok(Outcome::Rejected(Rejection {
-            code: reader.text()?,
-            message: reader.text()?,
-            details: reader.option(Reader::text)?,
-        })),
-        _ => Err(Damage("an outcome this version of Factum does not know")),
-    }
-}
-
-fn read_activation<'a>(reader: &mut Reader<'a>) -> Result<ActivationRecord<'a>, Damage> {
-    Ok(ActivationRecord {
-        module: reader.text()?,
-        version: reader.option(|reader| Ok((reader.text()?, reader.array()?)))?,
-        caller: reader.option(Reader::text)?,
-    })
-}
-
-type Place<'a> = (Option<&'a str>, u64, u64);
-
-fn read_events<'a>(
-    reader: &mut Reader<'a>,
-    header: &Header,
-    (stream, version, decided_at_ms): Place<'a>,
-) -> Result<Vec<RecordedEvent<'a>>, Damage> {
-    // A count is a claim until the events are there: it only sizes a bounded first allocation.
-    let expected = usize::try_from(header.event_count).unwrap_or(usize::MAX);
-    let mut events = Vec::with_capacity(expected.min(1024));
-    for index in 0..header.event_count {
-        let number = u64::from(index) + 1;
-        events.push(RecordedEvent {
-            position: header.head_before + number,
-            id: EventId::derive(header.recorded_at_ms, &header.previous_hash, index),
-            stream,
-            stream_version: if stream.is_some() { version + number } else { 0 },
-            event_type: reader.text()?,
-            schema_version: reader.int32()?,
-            content_type: reader.option(Reader::text)?.unwrap_or(JSON),
-            data: reader.bytes()?,
-            tags: (0..reader.count()?).map(|_| reader.text()).collect::<Result<_, _>>()?,
-            decided_at_ms,
-        });
-    }
-    Ok(events)
 }
 
 #[cfg(test)]

@@ -153,8 +153,8 @@ impl Modules {
     async fn record(&self, record: &ActivationRecord<'_>) -> Result<u64, AppendError> {
         let (send, answer) = oneshot::channel();
         self.base.log.submit(Submission {
-            work: Work::Append { draft: Draft::activation(record), expected: None },
-            lineage: None,
+            work: Work::Record { draft: Draft::activation(record), expected: None },
+            lineages: Vec::new(),
             reply: Box::new(move |answer| drop(send.send(answer))),
         });
         let lost = || AppendError::Unknown("the writer ended".into());

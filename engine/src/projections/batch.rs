@@ -141,7 +141,7 @@ struct Meta<'a> {
 fn meta(decision: &Decision<'_>) -> String {
     let command = match &decision.kind {
         Kind::Command(record) => Some(record),
-        Kind::Activation(_) => None,
+        Kind::Activation(_) | Kind::Append(_) => None,
     };
     let meta = Meta {
         decision: decision.header.decision,

@@ -4,8 +4,12 @@
 //! checksum; after a failed commit nothing is acknowledged until the file was opened again.
 //! It knows records, streams and command ids, and nothing of what they mean.
 
+mod error;
 mod file;
 mod group;
+mod pending;
+mod replay;
+mod work;
 mod writer;
 
 use std::path::Path;
@@ -19,18 +23,19 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::decision::Hash;
-use crate::decision::format::{Damage, record_hash};
+use crate::decision::format::record_hash;
 use crate::names::StreamId;
 use crate::query::Query;
 use crate::tasks::{Spawner, Thread};
 
 pub use super::index::{FindError, Found, IndexLimits};
-use super::index::{Index, IndexError};
+use super::index::Index;
+pub use error::{LogLimits, OpenError, ReadError};
 use file::LogFile;
 pub use group::Group;
-pub use writer::{
-    AppendError, AppendReply, Appended, Expectation, Lineage, Refusal, Submission, VersionConflict,
-    Work,
+pub use work::{
+    AppendError, AppendReply, Appended, Condition, DirectAppend, Expectation, Lineage, Refusal,
+    Submission, Work,
 };
 
 /// The newest durable record.
@@ -42,101 +47,6 @@ pub struct Head {
     pub decision: u64,
     /// BLAKE3 of the newest record; of the store's id in an empty log.
     pub hash: Hash,
-}
-
-/// What the log may use. Each has a default with a reason.
-#[derive(Clone, Debug)]
-pub struct LogLimits {
-    /// Records that one fsync may cover. 4,096: more gains nothing and delays the first answer.
-    pub group_records: usize,
-    /// Bytes that one fsync may cover. 8 MiB: a second's worth on a slow disk.
-    pub group_bytes: usize,
-    /// Submissions waiting for the writer; a full queue holds its senders. 8,192: two groups.
-    pub queue_records: usize,
-    /// Bytes of decoded groups kept for readers. 64 MiB.
-    pub cache_bytes: u64,
-    /// redb's page cache, in bytes. 64 MiB: appends touch only the newest pages.
-    pub page_cache_bytes: usize,
-    /// Free bytes on the disk below which appends are refused, so that the newest data always
-    /// fits and reads go on. 64 MiB.
-    pub min_free_disk_bytes: u64,
-    /// What the index may use.
-    pub index: IndexLimits,
-}
-
-impl Default for LogLimits {
-    fn default() -> Self {
-        Self {
-            group_records: 4096,
-            group_bytes: 8 << 20,
-            queue_records: 8192,
-            cache_bytes: 64 << 20,
-            page_cache_bytes: 64 << 20,
-            min_free_disk_bytes: 64 << 20,
-            index: IndexLimits::default(),
-        }
-    }
-}
-
-/// Why the log could not be opened.
-#[derive(Debug)]
-pub enum OpenError {
-    /// The file could not be read or written.
-    File(String),
-    /// A record is not what was written.
-    Damaged {
-        /// The first damaged record, or the one after the last good one.
-        decision: u64,
-        /// What is wrong with it.
-        reason: String,
-    },
-}
-
-impl std::fmt::Display for OpenError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::File(reason) => write!(f, "the log cannot be opened: {reason}"),
-            Self::Damaged { decision, reason } => write!(
-                f,
-                "the log is damaged at decision {decision}: {reason}. Restore the directory from \
-                 a backup; nothing was changed"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for OpenError {}
-
-/// Why a read found nothing to answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReadError {
-    /// The stored bytes are damaged; they are not served.
-    Damaged(String),
-    /// The file is being opened again after a failure, or cannot be read.
-    Unavailable(String),
-}
-
-impl std::fmt::Display for ReadError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Damaged(reason) => write!(f, "the log is damaged: {reason}"),
-            Self::Unavailable(reason) => write!(f, "the log cannot be read now: {reason}"),
-        }
-    }
-}
-
-impl std::error::Error for ReadError {}
-
-impl From<IndexError> for ReadError {
-    fn from(error: IndexError) -> Self {
-        Self::Unavailable(error.to_string())
-    }
-}
-
-impl From<Damage> for ReadError {
-    fn from(damage: Damage) -> Self {
-        Self::Damaged(damage.to_string())
-    }
 }
 
 /// Which way to read.
@@ -201,7 +111,7 @@ impl Log {
         let index = Arc::new(index);
         let flusher = index.flusher();
         let flusher = spawner.thread("index-flusher", move || flusher.run());
-        let replayed = writer::replay(&file, &index);
+        let replayed = replay::replay(&file, &index);
         let (head, recorded_at_ms) = replayed.inspect_err(|_| index.close())?;
         let cache = moka::sync::Cache::builder()
             .max_capacity(limits.cache_bytes)
@@ -287,6 +197,19 @@ impl Log {
         limit: usize,
     ) -> Result<Vec<(String, u64)>, ReadError> {
         Ok(self.shared.index.streams(prefix, after, limit)?)
+    }
+
+    /// The first event after a position that matches, and up to where was looked.
+    ///
+    /// # Errors
+    /// [`FindError`] when it takes too many steps or the index cannot be read.
+    pub fn first_match(
+        &self,
+        query: &Query,
+        after: u64,
+    ) -> Result<(Option<u64>, u64), FindError> {
+        let looked_to = self.head().position.max(after);
+        Ok((self.shared.first_match(query, after)?, looked_to))
     }
 
     /// Up to `limit` events that match a query, from one position to another, both included, in
@@ -382,6 +305,26 @@ impl Log {
 }
 
 impl Shared {
+    /// Why the disk takes no appends, if it does not.
+    fn disk_refusal(&self) -> Option<Refusal> {
+        let free_bytes = self.file.free_disk_bytes()?;
+        let min_free_bytes = self.limits.min_free_disk_bytes;
+        (free_bytes < min_free_bytes).then_some(Refusal::DiskFull { free_bytes, min_free_bytes })
+    }
+
+    /// The first durable event after a position that matches.
+    fn first_match(&self, query: &Query, after: u64) -> Result<Option<u64>, FindError> {
+        let newest = self.head.borrow().position;
+        if newest <= after {
+            return Ok(None);
+        }
+        if query.is_everything() {
+            return Ok(Some(after + 1));
+        }
+        let found = self.index.find(query, (after + 1, newest), 1)?;
+        Ok(found.hits.first().map(|hit| hit.0))
+    }
+
     fn move_head(&self, head: Head) {
         self.head.send_replace(head);
         drop(self.moved.0.lock());

@@ -19,6 +19,7 @@ fn events() -> Vec<NewEvent> {
             content_type: JSON.into(),
             data: br#"{"amount":9007199254740993}"#.to_vec(),
             tags: vec![Tag::parse("owner:42").expect("valid")],
+            time_ms: None,
         },
         NewEvent {
             event_type: EventType::parse("Photographed").expect("valid"),
@@ -26,6 +27,7 @@ fn events() -> Vec<NewEvent> {
             content_type: "image/png".into(),
             data: vec![0, 255, 1],
             tags: Vec::new(),
+            time_ms: Some(1_234),
         },
     ]
 }

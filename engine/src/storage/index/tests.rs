@@ -59,6 +59,7 @@ fn records(shapes: &[Shape]) -> Vec<Vec<u8>> {
                 content_type: JSON.into(),
                 data: b"{}".to_vec(),
                 tags: tags.iter().map(|at| Tag::parse(TAGS[*at]).expect("valid")).collect(),
+                time_ms: None,
             })
             .collect();
         let id = format!("command-{decision}");

@@ -5,6 +5,7 @@ use crate::decision::{
     CommandRecord, Draft, Kind, ModuleRef, Outcome, RecordedContext, Rejection, Saw, parse,
 };
 use crate::event::{JSON, NewEvent};
+use crate::expected::{ExpectedVersion, VersionConflict};
 use crate::names::EventType;
 
 struct Store {
@@ -59,7 +60,7 @@ impl Store {
             let send = send.clone();
             let reply: AppendReply =
                 Box::new(move |answer| send.send((number, answer)).expect("waits"));
-            self.log().submit(Submission { work, lineage, reply });
+            self.log().submit(Submission { work, lineages: lineage.into_iter().collect(), reply });
         }
         drop(send);
         let mut answers: Vec<_> = answers.iter().collect();
@@ -83,6 +84,7 @@ fn work(stream: &str, version: u64, id: &str, events: usize, outcome: Outcome<'_
         content_type: JSON.into(),
         data: format!("{{\"id\":\"{id}\"}}").into_bytes(),
         tags: Vec::new(),
+        time_ms: None,
     };
     let record = CommandRecord {
         command_id: id,
@@ -106,9 +108,9 @@ fn work(stream: &str, version: u64, id: &str, events: usize, outcome: Outcome<'_
         fuel: None,
     };
     let stream = StreamId::parse(stream).expect("valid");
-    Work::Append {
+    Work::Record {
         draft: Draft::command(&record, &vec![event; events]),
-        expected: Some(Expectation { stream, version }),
+        expected: Some(Expectation { stream, version: ExpectedVersion::Exact(version) }),
     }
 }
 
@@ -159,7 +161,11 @@ fn one_of_two_with_the_same_expectation_wins() {
         (deposit("account-1", 0, "b", 1), None),
     ]);
     assert!(matches!(answers[0], Ok(Appended::Record(_))));
-    let conflict = VersionConflict { expected: 0, actual: 1 };
+    let conflict = VersionConflict {
+        stream: StreamId::parse("account-1").expect("valid"),
+        expected: ExpectedVersion::Exact(0),
+        actual: 1,
+    };
     assert_eq!(answers[1].as_ref().expect_err("loses"), &AppendError::Conflict(conflict));
 }
 

@@ -1,0 +1,100 @@
+//! What the log may use, and why it cannot be opened or read.
+
+use crate::decision::format::Damage;
+use crate::storage::index::{IndexError, IndexLimits};
+
+/// What the log may use. Each has a default with a reason.
+#[derive(Clone, Debug)]
+pub struct LogLimits {
+    /// Records that one fsync may cover. 4,096: more gains nothing and delays the first answer.
+    pub group_records: usize,
+    /// Bytes that one fsync may cover. 8 MiB: a second's worth on a slow disk.
+    pub group_bytes: usize,
+    /// Submissions waiting for the writer; a full queue holds its senders. 8,192: two groups.
+    pub queue_records: usize,
+    /// Bytes of decoded groups kept for readers. 64 MiB.
+    pub cache_bytes: u64,
+    /// redb's page cache, in bytes. 64 MiB: appends touch only the newest pages.
+    pub page_cache_bytes: usize,
+    /// Free bytes on the disk below which appends are refused, so that the newest data always
+    /// fits and reads go on. 64 MiB.
+    pub min_free_disk_bytes: u64,
+    /// What the index may use.
+    pub index: IndexLimits,
+}
+
+impl Default for LogLimits {
+    fn default() -> Self {
+        Self {
+            group_records: 4096,
+            group_bytes: 8 << 20,
+            queue_records: 8192,
+            cache_bytes: 64 << 20,
+            page_cache_bytes: 64 << 20,
+            min_free_disk_bytes: 64 << 20,
+            index: IndexLimits::default(),
+        }
+    }
+}
+
+/// Why the log could not be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// The file could not be read or written.
+    File(String),
+    /// A record is not what was written.
+    Damaged {
+        /// The first damaged record, or the one after the last good one.
+        decision: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl std::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(reason) => write!(f, "the log cannot be opened: {reason}"),
+            Self::Damaged { decision, reason } => write!(
+                f,
+                "the log is damaged at decision {decision}: {reason}. Restore the directory from \
+                 a backup; nothing was changed"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// Why a read found nothing to answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// The stored bytes are damaged; they are not served.
+    Damaged(String),
+    /// The file is being opened again after a failure, or cannot be read.
+    Unavailable(String),
+}
+
+impl std::fmt::Display for ReadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Damaged(reason) => write!(f, "the log is damaged: {reason}"),
+            Self::Unavailable(reason) => write!(f, "the log cannot be read now: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for ReadError {}
+
+impl From<IndexError> for ReadError {
+    fn from(error: IndexError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<Damage> for ReadError {
+    fn from(damage: Damage) -> Self {
+        Self::Damaged(damage.to_string())
+    }
+}
+

@@ -1,0 +1,125 @@
+//! The group that is being put together: its rows, what it does to streams, and who waits.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::work::{AppendError, AppendReply, Appended, Lineage};
+use super::{Group, Head};
+use crate::decision::{Draft, Header, parse};
+use crate::names::StreamId;
+use crate::query::Query;
+
+/// Bytes of records in one row. redb rounds a value up to a power of two of its pages, so rows
+/// are filled to a little less than 64 KiB.
+const ROW_BYTES: usize = 60 << 10;
+
+/// An answer that waits for the group.
+pub(super) enum Held {
+    Appended(u64),
+    Passed,
+    Refused(AppendError),
+}
+
+/// Who waits for an answer.
+pub(super) struct Waiting {
+    pub(super) lineages: Vec<Arc<Lineage>>,
+    pub(super) reply: AppendReply,
+}
+
+/// The records of one commit.
+pub(super) struct Pending {
+    /// The number of each row's first record, and the row.
+    pub(super) rows: Vec<(u64, Vec<u8>)>,
+    /// The head once it is committed.
+    pub(super) head: Head,
+    /// The versions of the streams it appends to, once it is committed.
+    pub(super) versions: HashMap<StreamId, u64>,
+    recorded_at_ms: u64,
+    held: Vec<(Waiting, Held)>,
+}
+
+impl Pending {
+    pub(super) fn new(head: Head, recorded_at_ms: u64, capacity: usize) -> Self {
+        let (rows, versions) = (Vec::new(), HashMap::new());
+        Self { rows, head, versions, recorded_at_ms, held: Vec::with_capacity(capacity) }
+    }
+
+    /// Adds a record and answers its number.
+    pub(super) fn push(&mut self, draft: &Draft) -> u64 {
+        let decision = self.head.decision + 1;
+        let full = |row: &(u64, Vec<u8>)| row.1.len() + draft.record_bytes() > ROW_BYTES;
+        if self.rows.last().is_none_or(full) {
+            self.rows.push((decision, Vec::new()));
+        }
+        let header = Header {
+            decision,
+            head_before: self.head.position,
+            recorded_at_ms: self.recorded_at_ms,
+            event_count: draft.event_count(),
+            previous_hash: self.head.hash,
+        };
+        if let Some((_, row)) = self.rows.last_mut() {
+            self.head.hash = draft.finish(&header, row);
+        }
+        self.head.decision = decision;
+        self.head.position += u64::from(draft.event_count());
+        decision
+    }
+
+    pub(super) fn hold(&mut self, waiting: Waiting, held: Held) {
+        if let Held::Refused(_) = &held {
+            waiting.lineages.iter().for_each(|lineage| lineage.break_off());
+        }
+        self.held.push((waiting, held));
+    }
+
+    /// The first of its events that matches.
+    pub(super) fn first_match(&self, query: &Query) -> Option<u64> {
+        self.rows.iter().find_map(|(_, row)| {
+            let mut rest = &**row;
+            while let Ok((record, after)) = crate::decision::format::split(rest) {
+                let decision = parse(record).ok()?;
+                if let Some(event) = decision.events.iter().find(|event| query.matches(event)) {
+                    return Some(event.position);
+                }
+                rest = after;
+            }
+            None
+        })
+    }
+
+    /// Answers everybody: the group is durable, and these are its groups of records.
+    pub(super) fn answer(self, groups: &[Arc<Group>]) {
+        for (waiting, held) in self.held {
+            let answer = match held {
+                Held::Passed => Ok(Appended::Barrier),
+                Held::Refused(error) => Err(error),
+                Held::Appended(decision) => record_in(groups, decision)
+                    .map(Appended::Record)
+                    .ok_or_else(|| AppendError::Unknown("it cannot be read back".into())),
+            };
+            (waiting.reply)(answer);
+        }
+    }
+
+    /// Answers everybody: the commit failed.
+    pub(super) fn fail(self, reason: &str) {
+        for (waiting, held) in self.held {
+            waiting.lineages.iter().for_each(|lineage| lineage.break_off());
+            (waiting.reply)(Err(match held {
+                Held::Appended(_) => AppendError::Unknown(reason.to_owned()),
+                Held::Refused(AppendError::NotAccepted(refusal)) => {
+                    AppendError::NotAccepted(refusal)
+                }
+                Held::Passed | Held::Refused(_) => AppendError::Superseded,
+            }));
+        }
+    }
+}
+
+fn record_in(groups: &[Arc<Group>], decision: u64) -> Option<Bytes> {
+    let after = groups.partition_point(|group| group.first() <= decision);
+    groups.get(after.checked_sub(1)?)?.record(decision)
+}
