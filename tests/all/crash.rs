@@ -62,7 +62,7 @@ fn nothing_acknowledged_is_lost_by_twenty_kills() {
     eprintln!("seed {}", seed.load(Ordering::Relaxed));
     let dir = tempfile::tempdir().expect("a directory");
     let acknowledged = Acknowledged::default();
-    let mut from = [1; WRITERS as usize];
+    let mut from: Vec<u64> = (0..WRITERS).map(|_| 1).collect();
     let mut server = Server::start(dir.path());
     server.install(account());
     for writer in 0..WRITERS {
@@ -74,7 +74,7 @@ fn nothing_acknowledged_is_lost_by_twenty_kills() {
         let client = server.client.clone();
         std::thread::scope(|scope| {
             let writers: Vec<_> = (0..WRITERS)
-                .zip(from)
+                .zip(from.clone())
                 .map(|(writer, from)| {
                     let (client, acknowledged, stop) = (&client, &acknowledged, &stop);
                     scope.spawn(move || write(client, writer, from, acknowledged, stop))
@@ -88,7 +88,7 @@ fn nothing_acknowledged_is_lost_by_twenty_kills() {
             }
         });
         // Sometimes it is killed again while it starts.
-        if next(&seed) % 3 == 0
+        if next(&seed).is_multiple_of(3)
             && let Ok(again) = Server::try_start(dir.path(), &[])
         {
             again.kill();

@@ -1,4 +1,14 @@
 //! What users see, tried on the real binary over loopback.
+#![allow(
+    clippy::as_conversions,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    missing_debug_implementations,
+    reason = "a test may panic, count and start threads"
+)]
 
 mod harness;
 

@@ -111,9 +111,10 @@ impl Sources {
                 let _ = steps.blocking_send(line.to_owned());
             })
         });
+        let root = format!("{}/", self.root.display());
         let show = async {
             while let Some(line) = step.recv().await {
-                report.item(format_args!("$ {line}"));
+                report.item(format_args!("$ {}", line.replace(&root, "")));
             }
         };
         let (built, ()) = tokio::join!(building, show);

@@ -151,8 +151,7 @@ fn flush_commands(
         newest_ms = *recorded_at_ms;
     }
     let mut count = arrivals.len()?;
-    loop {
-        let Some((decision, key, recorded_at_ms)) = oldest(&arrivals)? else { break };
+    while let Some((decision, key, recorded_at_ms)) = oldest(&arrivals)? {
         let expired = recorded_at_ms.saturating_add(limits.idempotency_window_ms) < newest_ms;
         if !expired && count <= limits.idempotency_ids {
             break;

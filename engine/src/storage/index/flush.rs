@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::fresh::Fresh;
-use super::{Head, Index, IndexError};
+use super::{Index, IndexError};
 
 /// What the flushing thread is to do.
 #[derive(Debug, Default)]

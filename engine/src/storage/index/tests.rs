@@ -157,7 +157,7 @@ proptest! {
         thread.join().expect("ends");
         drop(index);
         let (index, thread) = open(dir.path(), limits);
-        prop_assert_eq!(index.through().decision, first.len() as u64);
+        prop_assert_eq!(usize::try_from(index.through().decision), Ok(first.len()));
         apply(&index, second);
 
         let found = index.find(&query, range, limit).expect("finds");
@@ -187,7 +187,7 @@ proptest! {
         streams.sort();
         let newest: std::collections::BTreeMap<_, _> = streams.into_iter().collect();
         let newest: Vec<_> = newest.into_iter().collect();
-        prop_assert_eq!(index.streams("", None, 100).expect("reads"), newest.clone());
+        prop_assert_eq!(&index.streams("", None, 100).expect("reads"), &newest);
         if let Some((first, _)) = newest.first() {
             let rest: Vec<_> = newest.iter().skip(1).take(2).cloned().collect();
             prop_assert_eq!(index.streams("", Some(first), 2).expect("reads"), rest);
