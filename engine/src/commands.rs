@@ -18,12 +18,14 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::decision::{Decision, Hash, Kind, parse};
+use crate::event::NewEvent;
 use crate::expected::ExpectedVersion;
 use crate::names::{Key, Name, StreamId};
 use crate::storage::log::{Log, ReadError};
 
 pub use error::CommandError;
 pub use module::{ActiveModule, WorkerLimits};
+pub(crate) use worker::Foldable;
 pub use worker::{AggregateState, Attempt};
 
 use idempotency::{InFlight, Running};
@@ -31,7 +33,7 @@ use worker::Job;
 
 /// Decisions of one command that may lose against others before it is given up. 16: each loss
 /// means that another command was decided.
-const MAX_ATTEMPTS: usize = 16;
+pub const MAX_ATTEMPTS: usize = 16;
 
 /// A request to decide.
 #[derive(Clone, Debug)]
@@ -153,8 +155,7 @@ impl Commands {
         let running = match &command.command_id {
             CommandId::Server(_) => None,
             CommandId::Client(key) => {
-                let running = self.in_flight.enter(command.caller.as_deref(), key.as_str());
-                let running = running.ok_or(CommandError::StillRunning)?;
+                let running = self.enter(command.caller.as_deref(), key)?;
                 if let Some(answer) = self.replay(&command, key.as_str())? {
                     return Ok(answer);
                 }
@@ -219,16 +220,49 @@ impl Commands {
     }
 
     fn replay(&self, command: &Command, id: &str) -> Result<Option<Answer>, CommandError> {
-        let found = self.log.find_command(command.caller.as_deref(), id)?;
-        let Some(decision) = found else { return Ok(None) };
-        let record = self.log.record(decision)?.ok_or_else(|| {
-            ReadError::Damaged(format!("decision {decision} is indexed and missing"))
-        })?;
+        let Some(record) = self.recorded(command.caller.as_deref(), id)? else { return Ok(None) };
         let answer = Answer { record, replayed: true };
         match answer.decision()?.kind {
             Kind::Command(record) if record.fingerprint == command.fingerprint() => {}
             _ => return Err(CommandError::KeyReused),
         }
         Ok(Some(answer))
+    }
+
+    /// Takes a client's id for as long as what it answers lives.
+    pub(crate) fn enter(&self, caller: Option<&str>, key: &Key) -> Result<Running, CommandError> {
+        self.in_flight.enter(caller, key.as_str()).ok_or(CommandError::StillRunning)
+    }
+
+    /// What was recorded under a client's id.
+    pub(crate) fn recorded(
+        &self,
+        caller: Option<&str>,
+        id: &str,
+    ) -> Result<Option<Bytes>, CommandError> {
+        let Some(decision) = self.log.find_command(caller, id)? else { return Ok(None) };
+        let record = self.log.record(decision)?.ok_or_else(|| {
+            ReadError::Damaged(format!("decision {decision} is indexed and missing"))
+        })?;
+        Ok(Some(record))
+    }
+
+    /// Whether an active aggregate owns a category.
+    pub(crate) fn is_owned(&self, category: &str) -> bool {
+        self.routes.load().contains_key(category)
+    }
+
+    /// Lets the active owner of a stream fold events that are to be appended; none if it has none.
+    pub(crate) async fn fold(
+        &self,
+        stream: &StreamId,
+        events: Vec<NewEvent>,
+    ) -> Result<Option<Foldable>, Attempt> {
+        let Some(module) = self.routes.load().get(stream.category()).cloned() else {
+            return Ok(None);
+        };
+        let (reply, answer) = oneshot::channel();
+        module.submit(stream, Job::Fold { stream: stream.clone(), events, reply })?;
+        answer.await.unwrap_or(Err(Attempt::Superseded)).map(Some)
     }
 }

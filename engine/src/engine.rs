@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use crate::appends::{AppendAnswer, Appends, NewAppend};
 use crate::clock::Clock;
 use crate::commands::{Answer, Command, CommandError, Commands, WorkerLimits};
 use crate::decision::parse;
@@ -89,7 +90,8 @@ pub struct StateView {
 #[derive(Debug)]
 pub struct Engine {
     log: Log,
-    commands: Commands,
+    commands: Arc<Commands>,
+    appends: Appends,
     modules: Arc<Modules>,
     projections: Arc<Projections>,
     spawner: Spawner,
@@ -137,8 +139,11 @@ impl Engine {
             Arc::clone(&projections),
         )
         .map_err(StartError::Other)?;
+        let commands = Commands::new(log.clone(), routes, options.in_flight_commands);
+        let commands = Arc::new(commands);
         Ok(Self {
-            commands: Commands::new(log.clone(), routes, options.in_flight_commands),
+            appends: Appends::new(log.clone(), Arc::clone(&commands)),
+            commands,
             log,
             modules: Arc::new(modules),
             projections,
@@ -154,6 +159,14 @@ impl Engine {
     /// [`CommandError`]; nothing was recorded unless it is `OutcomeUnknown`.
     pub async fn execute(&self, command: Command) -> Result<Answer, CommandError> {
         self.commands.execute(command).await
+    }
+
+    /// Appends events that no module decided, and makes them durable.
+    ///
+    /// # Errors
+    /// [`CommandError`]; nothing was appended unless it is `OutcomeUnknown`.
+    pub async fn append(&self, append: NewAppend) -> Result<AppendAnswer, CommandError> {
+        self.appends.append(append).await
     }
 
     /// The folded state of an aggregate instance; none before its first event.
@@ -173,7 +186,10 @@ impl Engine {
         let mut position = 0;
         for record in &records {
             let decision = parse(record).map_err(crate::storage::log::ReadError::from)?;
-            let event = decision.events.iter().find(|event| event.stream_version == version);
+            let event = decision
+                .events
+                .iter()
+                .find(|e| e.stream == Some(stream.as_str()) && e.stream_version == version);
             position = event.map_or(position, |event| event.position);
         }
         Ok(Some(StateView { json: state.json, version, position }))
@@ -208,8 +224,9 @@ impl Engine {
     pub fn close(self) {
         self.modules.close();
         self.projections.close();
-        let Self { log, commands, modules, projections, log_threads, _data_dir, .. } = self;
-        drop((log, commands, modules, projections));
+        let Self { log, commands, appends, modules, projections, log_threads, _data_dir, .. } =
+            self;
+        drop((log, commands, appends, modules, projections));
         for thread in log_threads {
             thread.join();
         }

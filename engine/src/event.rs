@@ -2,7 +2,11 @@
 //!
 //! A recorded event is a view of the bytes of its decision record: reading the log copies nothing.
 
+use std::borrow::Cow;
 use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 
 use crate::names::{EventType, Tag};
 
@@ -51,6 +55,15 @@ pub struct RecordedEvent<'a> {
     pub decided_at_ms: u64,
     /// When it happened: as the client said, else when it was decided.
     pub time_ms: u64,
+}
+
+/// Event data as guests get it: JSON as it is, anything else as a JSON string of base64.
+#[must_use]
+pub fn guest_data<'a>(content_type: &str, data: &'a [u8]) -> Cow<'a, str> {
+    match std::str::from_utf8(data) {
+        Ok(text) if content_type == JSON => Cow::Borrowed(text),
+        _ => Cow::Owned(format!("\"{}\"", STANDARD.encode(data))),
+    }
 }
 
 /// A UUID version 7, derived from the record: its time, the hash of the record before it and the

@@ -18,6 +18,7 @@ pub mod runtime;
 pub mod storage;
 
 // What uses both.
+pub mod appends;
 pub mod commands;
 pub mod engine;
 pub mod modules;

@@ -14,7 +14,7 @@ pub(super) struct InFlight(Arc<Mutex<HashSet<Scope>>>);
 /// A command id that is being decided. It travels with the work, so that a client that goes away
 /// does not open the way for a second decision while the first is under way.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(crate) struct Running {
     all: InFlight,
     scope: Scope,
 }

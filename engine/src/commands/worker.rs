@@ -2,8 +2,11 @@
 //! waiting for it. Each stream belongs to one thread of the active version, so that its newest
 //! state, durable or not, is known here and nowhere else.
 
+mod reply;
+mod verify;
+
 use std::collections::HashSet;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::RandomState;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -11,6 +14,8 @@ use bytes::Bytes;
 use crossbeam_channel::Receiver;
 use tokio::sync::oneshot;
 
+use self::reply::{on_appended, on_barrier};
+use self::verify::with_stored;
 use super::Command;
 use super::error::CommandError;
 use super::idempotency::Running;
@@ -19,13 +24,11 @@ use super::record::{Circumstance, checked_events, context, draft};
 use super::states::{Hot, HotStates};
 use crate::clock::{Clock, new_seed};
 use crate::decision::Draft;
-use crate::event::{JSON, NewEvent};
+use crate::event::{NewEvent, RecordedEvent, guest_data};
 use crate::expected::{ExpectedVersion, VersionConflict};
 use crate::names::{Name, StreamId};
 use crate::runtime::{self, Event, Failure, GuestError, Instance, Limit, State};
-use crate::storage::log::{
-    AppendError, AppendReply, Appended, Direction, Expectation, Lineage, Log, Submission, Work,
-};
+use crate::storage::log::{AppendReply, Direction, Expectation, Lineage, Log, Submission, Work};
 
 /// Streams whose first decision was verified, before the set starts anew. A million hashes: 8 MB.
 const VERIFIED_STREAMS: usize = 1_000_000;
@@ -54,6 +57,13 @@ pub struct AggregateState {
     pub version: u64,
 }
 
+/// Events fold: on this version of the stream, which may not be durable yet.
+#[derive(Debug)]
+pub(crate) struct Foldable {
+    pub(crate) version: u64,
+    pub(crate) lineage: Arc<Lineage>,
+}
+
 type Reply<T> = oneshot::Sender<Result<T, Attempt>>;
 
 /// What a thread is asked for.
@@ -61,6 +71,8 @@ type Reply<T> = oneshot::Sender<Result<T, Attempt>>;
 pub(super) enum Job {
     /// Decide a command and record the decision.
     Decide { command: Arc<Command>, running: Option<Arc<Running>>, reply: Reply<Bytes> },
+    /// Tell whether events can be folded onto the newest state, and forget it.
+    Fold { stream: StreamId, events: Vec<NewEvent>, reply: Reply<Foldable> },
     /// Tell the state.
     Inspect { aggregate: Name, stream: StreamId, reply: Reply<Option<AggregateState>> },
 }
@@ -107,6 +119,10 @@ impl Worker {
         while let Ok(job) = jobs.recv() {
             match job {
                 Job::Decide { command, running, reply } => self.decide(&command, running, reply),
+                Job::Fold { stream, events, reply } => {
+                    // Not held back: the append that follows depends on the lineage.
+                    drop(reply.send(self.foldable(&stream, &events).map_err(Attempt::Failed)));
+                }
                 Job::Inspect { aggregate, stream, reply } => {
                     self.inspect(&aggregate, &stream, reply);
                 }
@@ -161,6 +177,26 @@ impl Worker {
         let lineage = Arc::clone(&hot.lineage);
         self.states.put(stream.clone(), hot);
         self.submit(Work::Barrier, lineage, on_barrier(reply, answer));
+    }
+
+    /// Lets the guest fold events that are to be appended to a stream. Its state is not kept:
+    /// what is appended changes it.
+    fn foldable(
+        &mut self,
+        stream: &StreamId,
+        events: &[NewEvent],
+    ) -> Result<Foldable, CommandError> {
+        let category = Name::parse(stream.category())
+            .map_err(|error| CommandError::Invalid(error.to_string()))?;
+        let Hot { state, version, lineage, .. } = self.hydrate(&category, stream)?;
+        let now_ms = self.clock.now_ms();
+        let folded = with_stored(events, stream, version, now_ms, |events| {
+            self.call(|instance| instance.evolve(category.as_str(), state.as_ref(), events))
+        })?;
+        match folded {
+            Ok(_) => Ok(Foldable { version, lineage }),
+            Err(reason) => Err(CommandError::NotFoldable { stream: stream.clone(), reason }),
+        }
     }
 
     fn submit(&self, work: Work, lineage: Arc<Lineage>, reply: AppendReply) {
@@ -248,12 +284,16 @@ impl Worker {
                 .map(|record| crate::decision::parse(record))
                 .collect::<Result<Vec<_>, _>>()
                 .map_err(crate::storage::log::ReadError::from)?;
-            let events: Vec<_> = decisions
+            let recorded: Vec<_> = decisions
                 .iter()
                 .flat_map(|decision| &decision.events)
-                .filter(|event| event.stream_version > hot.version)
-                .map(guest_event)
+                .filter(|event| {
+                    event.stream == Some(stream.as_str()) && event.stream_version > hot.version
+                })
+                .map(|event| (event, guest_data(event.content_type, event.data)))
                 .collect();
+            let events: Vec<_> =
+                recorded.iter().map(|(event, data)| guest_event(event, data)).collect();
             let Some(newest) = events.last().map(|event| event.stream_version) else { break };
             let state = hot.state.as_ref();
             let folded = self.call(|i| i.evolve(aggregate.as_str(), state, &events))?;
@@ -262,59 +302,6 @@ impl Worker {
         }
         hot.hash = hot.state.as_ref().map(State::hash);
         Ok(hot)
-    }
-
-    /// Compares `next` with a fold of the events as they are stored: for the first decision of
-    /// each stream, and for one in so many later ones.
-    fn verify(
-        &mut self,
-        aggregate: &str,
-        stream: &StreamId,
-        before: &Hot,
-        events: &[NewEvent],
-        decided_at_ms: u64,
-        next: &State,
-    ) -> Result<(), CommandError> {
-        if self.verified.len() >= VERIFIED_STREAMS {
-            self.verified.clear();
-        }
-        let first = self.verified.insert(self.hasher.hash_one(stream));
-        self.until_verified = self.until_verified.saturating_sub(1);
-        if !first && self.until_verified > 0 {
-            return Ok(());
-        }
-        self.until_verified = self.limits.verify_every;
-        let texts: Vec<Vec<&str>> =
-            events.iter().map(|e| e.tags.iter().map(|tag| tag.as_str()).collect()).collect();
-        let stored: Vec<_> = (before.version + 1..)
-            .zip(events.iter().zip(&texts))
-            .map(|(stream_version, (event, tags))| Event {
-                event_type: event.event_type.as_str(),
-                schema_version: event.schema_version,
-                content_type: &event.content_type,
-                data: std::str::from_utf8(&event.data).unwrap_or_default(),
-                tags,
-                stream_id: Some(stream.as_str()),
-                stream_version,
-                decided_at_ms,
-            })
-            .collect();
-        let folded = self
-            .identity
-            .component
-            .instantiate(&self.identity.name)
-            .and_then(|mut fresh| fresh.evolve(aggregate, before.state.as_ref(), &stored))
-            .map_err(|error| self.failed(&error))?;
-        let problem = match folded {
-            Ok(folded) if folded == *next => return Ok(()),
-            Ok(_) => "the state that decide answered is not what evolve makes of its events; \
-                      the module has hidden state or its two functions disagree"
-                .to_owned(),
-            Err(reason) => format!("evolve refuses the events that decide answered: {reason}"),
-        };
-        self.identity.fresh.store(true, Ordering::Relaxed);
-        self.verified.remove(&self.hasher.hash_one(stream));
-        Err(self.fault(problem))
     }
 
     /// Calls the live instance, making one where there is none that can be used.
@@ -352,14 +339,13 @@ impl Worker {
     }
 }
 
-/// What an aggregate sees of a recorded event. Data that is not JSON was refused when appended.
-fn guest_event<'a>(event: &'a crate::event::RecordedEvent<'a>) -> Event<'a> {
-    debug_assert_eq!(event.content_type, JSON);
+/// What an aggregate sees of a recorded event.
+fn guest_event<'a>(event: &'a RecordedEvent<'a>, data: &'a str) -> Event<'a> {
     Event {
         event_type: event.event_type,
         schema_version: event.schema_version,
         content_type: event.content_type,
-        data: std::str::from_utf8(event.data).unwrap_or_default(),
+        data,
         tags: &event.tags,
         stream_id: event.stream,
         stream_version: event.stream_version,
@@ -375,41 +361,4 @@ fn checked_rejection(mut rejection: runtime::Rejection) -> Result<runtime::Rejec
         rejection.details = Some(compact.into_owned());
     }
     Ok(rejection)
-}
-
-fn on_appended(running: Option<Arc<Running>>, reply: Reply<Bytes>) -> AppendReply {
-    Box::new(move |answer| {
-        let answer = match answer {
-            Ok(Appended::Record(record)) => Ok(record),
-            Ok(Appended::Barrier) => Err(Attempt::Superseded),
-            Err(error) => Err(attempt(error)),
-        };
-        // The id is free for a retry before the client can send one.
-        drop(running);
-        // A client that went away is no reason to fail.
-        drop(reply.send(answer));
-    })
-}
-
-/// Answers with something that was computed, once all it was computed from is durable.
-fn on_barrier<T: Send + 'static>(
-    reply: Reply<T>,
-    computed: Result<T, CommandError>,
-) -> AppendReply {
-    Box::new(move |passed| {
-        drop(reply.send(match passed {
-            Ok(_) => computed.map_err(Attempt::Failed),
-            Err(error) => Err(attempt(error)),
-        }));
-    })
-}
-
-fn attempt(error: AppendError) -> Attempt {
-    match error {
-        AppendError::Conflict(_)
-        | AppendError::ConditionFailed { .. }
-        | AppendError::Superseded => Attempt::Superseded,
-        AppendError::NotAccepted(refusal) => Attempt::Failed(CommandError::NotAccepted(refusal)),
-        AppendError::Unknown(reason) => Attempt::Failed(CommandError::OutcomeUnknown(reason)),
-    }
 }

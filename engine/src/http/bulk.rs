@@ -16,7 +16,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::task::unconstrained;
 
-use crate::commands::{Command, CommandId, ExpectedVersion};
+use crate::commands::{Command, CommandId};
+use crate::expected::ExpectedVersion;
 use crate::names::{Key, Name};
 
 use super::answer::Answer;

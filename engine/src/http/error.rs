@@ -54,44 +54,69 @@ const LASTING: bool = false;
 kinds! {
     INVALID_NAME = "invalid_name", BAD_REQUEST, LASTING, "A name leaves its alphabet";
     INVALID_PARAMETER = "invalid_parameter", BAD_REQUEST, LASTING, "A parameter is not understood";
-    INVALID_PRECONDITION = "invalid_precondition", BAD_REQUEST, LASTING, "A precondition is not understood";
+    INVALID_PRECONDITION = "invalid_precondition", BAD_REQUEST, LASTING,
+        "A precondition is not understood";
     INVALID_JSON = "invalid_json", BAD_REQUEST, LASTING, "The body is not JSON that can be stored";
-    INVALID_BODY = "invalid_body", BAD_REQUEST, LASTING, "The body does not have the expected shape";
+    INVALID_BODY = "invalid_body", BAD_REQUEST, LASTING,
+        "The body does not have the expected shape";
     INVALID_COMMAND = "invalid_command", BAD_REQUEST, LASTING, "The data does not fit the command";
-    POSITION_BEYOND_HEAD = "position_beyond_head", BAD_REQUEST, LASTING, "No such position exists yet";
-    FORBIDDEN_HOST = "forbidden_host", FORBIDDEN, LASTING, "The request is not addressed to this machine";
+    POSITION_BEYOND_HEAD = "position_beyond_head", BAD_REQUEST, LASTING,
+        "No such position exists yet";
+    FORBIDDEN_HOST = "forbidden_host", FORBIDDEN, LASTING,
+        "The request is not addressed to this machine";
     UNKNOWN_ROUTE = "unknown_route", NOT_FOUND, LASTING, "There is nothing at this path";
-    UNKNOWN_AGGREGATE = "unknown_aggregate", NOT_FOUND, LASTING, "No active module has the aggregate";
+    UNKNOWN_AGGREGATE = "unknown_aggregate", NOT_FOUND, LASTING,
+        "No active module has the aggregate";
     UNKNOWN_COMMAND = "unknown_command", NOT_FOUND, LASTING, "The aggregate has no such command";
     UNKNOWN_STREAM = "unknown_stream", NOT_FOUND, LASTING, "The stream never had an event";
     UNKNOWN_EVENT = "unknown_event", NOT_FOUND, LASTING, "No event has this position";
     UNKNOWN_DECISION = "unknown_decision", NOT_FOUND, LASTING, "No decision has this number";
-    UNKNOWN_READ_MODEL = "unknown_read_model", NOT_FOUND, LASTING, "No active module has the read model";
-    UNKNOWN_DOCUMENT = "unknown_document", NOT_FOUND, LASTING, "The read model has no such document";
+    UNKNOWN_READ_MODEL = "unknown_read_model", NOT_FOUND, LASTING,
+        "No active module has the read model";
+    UNKNOWN_DOCUMENT = "unknown_document", NOT_FOUND, LASTING,
+        "The read model has no such document";
     UNKNOWN_MODULE = "unknown_module", NOT_FOUND, LASTING, "No such module was uploaded";
     UNKNOWN_VERSION = "unknown_version", NOT_FOUND, LASTING, "No such version was uploaded";
-    METHOD_NOT_ALLOWED = "method_not_allowed", METHOD_NOT_ALLOWED, LASTING, "The path does not know this method";
-    REQUEST_TIMEOUT = "request_timeout", REQUEST_TIMEOUT, PASSING, "The body did not arrive in time";
+    METHOD_NOT_ALLOWED = "method_not_allowed", METHOD_NOT_ALLOWED, LASTING,
+        "The path does not know this method";
+    REQUEST_TIMEOUT = "request_timeout", REQUEST_TIMEOUT, PASSING,
+        "The body did not arrive in time";
     BODY_CUT_SHORT = "body_cut_short", BAD_REQUEST, PASSING, "The body ended before its end";
     STILL_RUNNING = "still_running", CONFLICT, PASSING, "A command with this key is still running";
     CONTENDED = "contended", CONFLICT, PASSING, "Other commands won every time";
     VERSION_EXISTS = "version_exists", CONFLICT, LASTING, "The version exists with other content";
-    ACTIVATION_CLASH = "activation_clash", CONFLICT, LASTING, "Another active module has the same name";
-    VERSION_CONFLICT = "version_conflict", PRECONDITION_FAILED, LASTING, "The stream is at another version";
-    BODY_TOO_LARGE = "body_too_large", PAYLOAD_TOO_LARGE, LASTING, "The body is larger than its limit";
-    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, LASTING, "The body has another content type than is read here";
+    ACTIVATION_CLASH = "activation_clash", CONFLICT, LASTING,
+        "Another active module has the same name";
+    VERSION_CONFLICT = "version_conflict", PRECONDITION_FAILED, LASTING,
+        "The stream is at another version";
+    CONDITION_FAILED = "condition_failed", PRECONDITION_FAILED, LASTING,
+        "An event matches the condition";
+    BODY_TOO_LARGE = "body_too_large", PAYLOAD_TOO_LARGE, LASTING,
+        "The body is larger than its limit";
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, LASTING,
+        "The body has another content type than is read here";
     REJECTED = "rejected", UNPROCESSABLE_ENTITY, LASTING, "The domain refuses the command";
-    KEY_REUSED = "idempotency_key_reused", UNPROCESSABLE_ENTITY, LASTING, "The key was used for another request";
-    INVALID_MODULE = "invalid_module", UNPROCESSABLE_ENTITY, LASTING, "The component cannot be a module";
+    NOT_FOLDABLE = "not_foldable", UNPROCESSABLE_ENTITY, LASTING,
+        "The aggregate cannot fold the events";
+    CONDITION_TOO_WIDE = "condition_too_wide", UNPROCESSABLE_ENTITY, LASTING,
+        "The condition takes too many steps";
+    KEY_REUSED = "idempotency_key_reused", UNPROCESSABLE_ENTITY, LASTING,
+        "The key was used for another request";
+    INVALID_MODULE = "invalid_module", UNPROCESSABLE_ENTITY, LASTING,
+        "The component cannot be a module";
     MODULE_BROKEN = "module_broken", UNPROCESSABLE_ENTITY, LASTING, "The module cannot be started";
     MODULE_FAULT = "module_fault", INTERNAL_SERVER_ERROR, LASTING, "The module failed";
     MODULE_LIMIT = "module_limit", INTERNAL_SERVER_ERROR, LASTING, "The module exceeded a limit";
     CORRUPTED = "corrupted", INTERNAL_SERVER_ERROR, LASTING, "Stored data is damaged";
     INTERNAL = "internal", INTERNAL_SERVER_ERROR, LASTING, "The server failed";
-    MODULE_THROTTLED = "module_throttled", SERVICE_UNAVAILABLE, PASSING, "Too much waits for the module";
-    OUTCOME_UNKNOWN = "outcome_unknown", SERVICE_UNAVAILABLE, PASSING, "Whether it was done is not known yet";
-    READ_MODEL_BEHIND = "read_model_behind", SERVICE_UNAVAILABLE, PASSING, "The read model has not got there yet";
-    UNAVAILABLE = "unavailable", SERVICE_UNAVAILABLE, PASSING, "The log takes nothing at the moment";
+    MODULE_THROTTLED = "module_throttled", SERVICE_UNAVAILABLE, PASSING,
+        "Too much waits for the module";
+    OUTCOME_UNKNOWN = "outcome_unknown", SERVICE_UNAVAILABLE, PASSING,
+        "Whether it was done is not known yet";
+    READ_MODEL_BEHIND = "read_model_behind", SERVICE_UNAVAILABLE, PASSING,
+        "The read model has not got there yet";
+    UNAVAILABLE = "unavailable", SERVICE_UNAVAILABLE, PASSING,
+        "The log takes nothing at the moment";
     NOT_READY = "not_ready", SERVICE_UNAVAILABLE, PASSING, "The server is not ready";
     SHUTTING_DOWN = "shutting_down", SERVICE_UNAVAILABLE, PASSING, "The server is shutting down";
     DISK_FULL = "disk_full", INSUFFICIENT_STORAGE, PASSING, "The disk is nearly full";
@@ -132,7 +157,10 @@ pub(super) struct More {
     /// The version of what is there already.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) version: Option<String>,
-    /// The position that was reached.
+    /// The stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) stream: Option<String>,
+    /// The position that was reached, or of the event that is in the way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) position: Option<u64>,
     /// The position that was wanted.

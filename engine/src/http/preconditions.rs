@@ -2,7 +2,8 @@
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::commands::{CommandId, ExpectedVersion};
+use crate::commands::CommandId;
+use crate::expected::ExpectedVersion;
 use crate::names::Key;
 
 use super::error::{INVALID_NAME, INVALID_PRECONDITION, Problem};

@@ -1,6 +1,7 @@
 //! What the engine's errors are to a client: one table from types to problems.
 
-use crate::commands::{CommandError, ExpectedVersion};
+use crate::commands::CommandError;
+use crate::expected::{ExpectedVersion, VersionConflict};
 use crate::json::JsonError;
 use crate::modules::{ActivateError, UploadError};
 use crate::names::NameError;
@@ -10,11 +11,12 @@ use crate::storage::log::{AppendError, ReadError, Refusal};
 use crate::storage::read_models::ReadModelError;
 
 use super::error::{
-    ACTIVATION_CLASH, BODY_TOO_LARGE, CONTENDED, CORRUPTED, DISK_FULL, Expected, Fault,
-    INVALID_COMMAND, INVALID_JSON, INVALID_MODULE, INVALID_NAME, INVALID_PARAMETER, KEY_REUSED,
-    Kind, MODULE_BROKEN, MODULE_FAULT, MODULE_LIMIT, MODULE_THROTTLED, More, OUTCOME_UNKNOWN,
-    Problem, SHUTTING_DOWN, STILL_RUNNING, UNAVAILABLE, UNKNOWN_AGGREGATE, UNKNOWN_COMMAND,
-    UNKNOWN_MODULE, UNKNOWN_VERSION, VERSION_CONFLICT, VERSION_EXISTS,
+    ACTIVATION_CLASH, BODY_TOO_LARGE, CONDITION_FAILED, CONDITION_TOO_WIDE, CONTENDED, CORRUPTED,
+    DISK_FULL, Expected, Fault, INVALID_COMMAND, INVALID_JSON, INVALID_MODULE, INVALID_NAME,
+    INVALID_PARAMETER, KEY_REUSED, Kind, MODULE_BROKEN, MODULE_FAULT, MODULE_LIMIT,
+    MODULE_THROTTLED, More, NOT_FOLDABLE, OUTCOME_UNKNOWN, Problem, SHUTTING_DOWN, STILL_RUNNING,
+    UNAVAILABLE, UNKNOWN_AGGREGATE, UNKNOWN_COMMAND, UNKNOWN_MODULE, UNKNOWN_VERSION,
+    VERSION_CONFLICT, VERSION_EXISTS,
 };
 
 impl From<NameError> for Problem {
@@ -42,10 +44,23 @@ impl From<CommandError> for Problem {
             CommandError::UnknownAggregate(_) => Self::new(&UNKNOWN_AGGREGATE, detail),
             CommandError::UnknownCommand(_) => Self::new(&UNKNOWN_COMMAND, detail),
             CommandError::Invalid(_) => Self::new(&INVALID_COMMAND, detail),
-            CommandError::VersionConflict { expected, actual } => {
-                let expected = expected_version(expected);
-                let more = More { expected, actual: Some(actual), ..More::default() };
+            CommandError::VersionConflict(VersionConflict { stream, expected, actual }) => {
+                let more = More {
+                    stream: Some(stream.to_string()),
+                    expected: expected_version(expected),
+                    actual: Some(actual),
+                    ..More::default()
+                };
                 Self::new(&VERSION_CONFLICT, detail).with(more)
+            }
+            CommandError::ConditionFailed { position } => {
+                let more = More { position: Some(position), ..More::default() };
+                Self::new(&CONDITION_FAILED, detail).with(more)
+            }
+            CommandError::ConditionTooWide => Self::new(&CONDITION_TOO_WIDE, detail),
+            CommandError::NotFoldable { stream, .. } => {
+                let more = More { stream: Some(stream.to_string()), ..More::default() };
+                Self::new(&NOT_FOLDABLE, detail).with(more)
             }
             CommandError::Contended { .. } => Self::new(&CONTENDED, detail),
             CommandError::KeyReused => Self::new(&KEY_REUSED, detail),

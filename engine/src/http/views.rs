@@ -80,6 +80,15 @@ pub(super) struct EventView<'a> {
 impl<'a> EventView<'a> {
     pub(super) fn new(decision: &'a Decision<'a>, event: &'a RecordedEvent<'a>) -> Self {
         let command = command_of(decision);
+        let correlation = match &decision.kind {
+            Kind::Command(record) => {
+                let context = &record.context;
+                let ids = (context.correlation_id, context.causation_id, record.command_id);
+                (Some(ids.0), Some(ids.1), Some(ids.2))
+            }
+            Kind::Append(record) => (record.correlation_id, record.causation_id, record.command_id),
+            Kind::Activation(_) => (None, None, None),
+        };
         let data = (event.content_type == JSON).then(|| raw(event.data)).flatten();
         Self {
             position: event.position,
@@ -89,15 +98,15 @@ impl<'a> EventView<'a> {
             schema_version: event.schema_version,
             stream: event.stream,
             stream_version: event.stream.map(|_| event.stream_version),
-            time: Time(event.decided_at_ms),
+            time: Time(event.time_ms),
             recorded_at: Time(decision.header.recorded_at_ms),
             tags: &event.tags,
             datacontenttype: event.content_type,
             data,
             data_base64: data.is_none().then(|| STANDARD.encode(event.data)),
-            correlation_id: command.map(|command| command.context.correlation_id),
-            causation_id: command.map(|command| command.context.causation_id),
-            command_id: command.map(|command| command.command_id),
+            correlation_id: correlation.0,
+            causation_id: correlation.1,
+            command_id: correlation.2,
             module: command.map(|command| ModuleView::new(&command.module)),
         }
     }
@@ -107,7 +116,7 @@ impl<'a> EventView<'a> {
 pub(super) fn command_of<'a>(decision: &'a Decision<'a>) -> Option<&'a CommandRecord<'a>> {
     match &decision.kind {
         Kind::Command(record) => Some(record),
-        Kind::Activation(_) => None,
+        Kind::Activation(_) | Kind::Append(_) => None,
     }
 }
 
@@ -142,6 +151,8 @@ pub(super) struct DecisionView<'a> {
     command: Option<CommandView<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     activation: Option<ActivationView<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    append: Option<AppendView<'a>>,
     events: EventsView<'a>,
 }
 
@@ -199,6 +210,14 @@ struct RejectionView<'a> {
 }
 
 #[derive(Serialize)]
+struct AppendView<'a> {
+    command_id: Option<&'a str>,
+    caller: Option<&'a str>,
+    fingerprint: Option<Hex<'a>>,
+    condition: Option<&'a RawValue>,
+}
+
+#[derive(Serialize)]
 struct ActivationView<'a> {
     module: &'a str,
     version: Option<&'a str>,
@@ -209,16 +228,29 @@ struct ActivationView<'a> {
 impl<'a> DecisionView<'a> {
     pub(super) fn new(record: &[u8], decision: &'a Decision<'a>) -> Self {
         let header = &decision.header;
-        let (kind, command, activation) = match &decision.kind {
-            Kind::Command(command) => ("command", Some(CommandView::new(command)), None),
+        let (mut command, mut activation, mut append) = (None, None, None);
+        let kind = match &decision.kind {
+            Kind::Command(record) => {
+                command = Some(CommandView::new(record));
+                "command"
+            }
+            Kind::Append(record) => {
+                append = Some(AppendView {
+                    command_id: record.command_id,
+                    caller: record.caller,
+                    fingerprint: record.fingerprint.as_ref().map(Hex),
+                    condition: record.condition.and_then(|text| raw(text.as_bytes())),
+                });
+                "append"
+            }
             Kind::Activation(record) => {
-                let activation = ActivationView {
+                activation = Some(ActivationView {
                     module: record.module,
                     version: record.version.map(|(version, _)| version),
                     digest: record.version.as_ref().map(|(_, digest)| Hex(digest)),
                     caller: record.caller,
-                };
-                ("activation", None, Some(activation))
+                });
+                "activation"
             }
         };
         Self {
@@ -230,6 +262,7 @@ impl<'a> DecisionView<'a> {
             hash: blake3::hash(record).to_hex().to_string(),
             command,
             activation,
+            append,
             events: EventsView(decision),
         }
     }
@@ -308,6 +341,7 @@ mod tests {
             data,
             tags: vec!["a\"b"],
             decided_at_ms: 1_700_000_000_000,
+            time_ms: 1_700_000_000_000,
         };
         let kind = Kind::Activation(ActivationRecord { module: "m", version: None, caller: None });
         let decision = Decision { header, kind, events: Vec::new() };

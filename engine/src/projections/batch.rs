@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::ProjectionLimits;
 use crate::decision::format::record_hash;
 use crate::decision::{Decision, Kind, parse};
+use crate::event::guest_data;
 use crate::manifest::ProjectionManifest;
 use crate::runtime::{self, Change, GuestError, Instance, ReadModelLook};
 use crate::storage::log::{Log, ReadError};
@@ -81,7 +82,10 @@ impl Batch {
             .flat_map(|decision| {
                 let wanted = decision.events.iter().filter(|event| wants(spec, event));
                 let meta: Arc<str> = meta(decision).into();
-                wanted.map(move |event| (event, event.id.to_string(), Arc::clone(&meta)))
+                wanted.map(move |event| {
+                    let data = guest_data(event.content_type, event.data);
+                    (event, event.id.to_string(), data, Arc::clone(&meta))
+                })
             })
             .collect();
         if texts.is_empty() {
@@ -89,7 +93,7 @@ impl Batch {
         }
         let events: Vec<_> = texts
             .iter()
-            .map(|(event, id, meta)| runtime::RecordedEvent {
+            .map(|(event, id, data, meta)| runtime::RecordedEvent {
                 event_id: id,
                 position: event.position,
                 part: 0,
@@ -97,7 +101,7 @@ impl Batch {
                     event_type: event.event_type,
                     schema_version: event.schema_version,
                     content_type: event.content_type,
-                    data: std::str::from_utf8(event.data).unwrap_or_default(),
+                    data,
                     tags: &event.tags,
                     stream_id: event.stream,
                     stream_version: event.stream_version,

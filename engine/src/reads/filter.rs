@@ -47,6 +47,7 @@ mod tests {
             data: b"{}",
             tags: vec!["a", "b"],
             decided_at_ms: 0,
+            time_ms: 0,
         }
     }
 

@@ -39,8 +39,8 @@ impl Sample {
     fn append(&self, draft: Draft) {
         let (send, answer) = std::sync::mpsc::channel();
         self.log.submit(Submission {
-            work: Work::Append { draft, expected: None },
-            lineage: None,
+            work: Work::Record { draft, expected: None },
+            lineages: Vec::new(),
             reply: Box::new(move |answer| send.send(answer).expect("waits")),
         });
         answer.recv().expect("answers").expect("appends");
@@ -77,6 +77,7 @@ fn command(stream: &str, version: u64, events: usize) -> Draft {
         content_type: JSON.into(),
         data: b"{}".to_vec(),
         tags: Vec::new(),
+        time_ms: None,
     };
     let record = CommandRecord {
         command_id: "c",

@@ -28,8 +28,8 @@ use crate::names::StreamId;
 use crate::query::Query;
 use crate::tasks::{Spawner, Thread};
 
-pub use super::index::{FindError, Found, IndexLimits};
 use super::index::Index;
+pub use super::index::{FindError, Found, IndexLimits};
 pub use error::{LogLimits, OpenError, ReadError};
 use file::LogFile;
 pub use group::Group;
@@ -203,11 +203,7 @@ impl Log {
     ///
     /// # Errors
     /// [`FindError`] when it takes too many steps or the index cannot be read.
-    pub fn first_match(
-        &self,
-        query: &Query,
-        after: u64,
-    ) -> Result<(Option<u64>, u64), FindError> {
+    pub fn first_match(&self, query: &Query, after: u64) -> Result<(Option<u64>, u64), FindError> {
         let looked_to = self.head().position.max(after);
         Ok((self.shared.first_match(query, after)?, looked_to))
     }

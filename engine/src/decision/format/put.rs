@@ -80,4 +80,3 @@ pub(super) fn put_event(out: &mut Vec<u8>, event: &NewEvent) {
     }
     put_option(out, event.time_ms, put_int);
 }
-

@@ -139,4 +139,3 @@ fn read_event<'a>(
         time_ms: time_ms.unwrap_or(decided_at_ms),
     })
 }
-

@@ -1,4 +1,6 @@
 use super::*;
+use crate::decision::{ModuleRef, Outcome, RecordedContext, Rejection, Saw};
+use crate::event::JSON;
 use crate::names::{EventType, Tag};
 
 fn header(event_count: u32) -> Header {
@@ -96,6 +98,28 @@ fn a_rejection_and_an_activation_come_back() {
 }
 
 #[test]
+fn a_direct_append_comes_back_with_each_event_in_its_place() {
+    let record = AppendRecord {
+        command_id: Some("key-1"),
+        caller: None,
+        fingerprint: Some([4; 32]),
+        correlation_id: Some("talk"),
+        causation_id: None,
+        condition: Some("[]"),
+    };
+    let events = events();
+    let places = [Some(("course-1", 3)), None];
+    let bytes = finished(&Draft::append(&record, events.iter().zip(places)));
+    let decision = parse(&bytes).expect("whole");
+    assert_eq!(decision.kind, Kind::Append(record));
+    let [first, second] = &*decision.events else { panic!("{decision:?}") };
+    assert_eq!((first.stream, first.stream_version, first.position), (Some("course-1"), 3, 41));
+    assert_eq!((second.stream, second.stream_version, second.position), (None, 0, 42));
+    // Without a time of the client's, it is the recorded one.
+    assert_eq!((first.time_ms, second.time_ms), (1_700, 1_234));
+}
+
+#[test]
 fn damage_is_found_at_every_bit_and_every_cut() {
     let record = command(Outcome::Committed { next_hash: [8; 32] });
     let bytes = finished(&Draft::command(&record, &events()));
@@ -116,9 +140,9 @@ fn version_1_reads_as_it_was_first_written() {
     let record = command(Outcome::Committed { next_hash: [8; 32] });
     let mut out = Vec::new();
     let hash = Draft::command(&record, &events()).finish(&header(2), &mut out);
-    assert_eq!(out.len(), 439);
+    assert_eq!(out.len(), 443);
     assert_eq!(
         blake3::Hash::from(hash).to_hex().as_str(),
-        "123026e3ef82bb4c4043cafffaf6cd775d4429f974a7c157c107792cab4fb9f0"
+        "06762942bcd91ae7838a1ed638f4b91b34facc505e785dde7ac400ad8093598c"
     );
 }

@@ -17,7 +17,8 @@ type Bytes = &'static [u8];
 
 /// Label, 0, first position -> block of (position, decision).
 const POSTINGS: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("postings");
-/// Stream, 0, version before the first record -> newest version, block of (version before, decision).
+/// Stream, 0, version before the first record -> newest version, block of (version before,
+/// decision).
 const STREAMS: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("streams");
 /// Caller and command id, hashed -> decision.
 const COMMANDS: TableDefinition<'_, u128, u64> = TableDefinition::new("commands");

@@ -73,17 +73,21 @@ impl Fresh {
                 }
             }
         }
-        match &decision.kind {
+        let client_id = match &decision.kind {
             Kind::Command(record) if record.id_from_client => {
-                let key = command_key(record.caller, record.command_id);
-                self.commands.insert(key, number);
-                self.arrivals.push((number, key, decision.header.recorded_at_ms));
+                Some((record.caller, record.command_id))
             }
-            Kind::Command(_) => {}
-            Kind::Activation(record) => {
-                let active = record.version.map(|(version, digest)| (version.into(), digest));
-                self.active.insert(record.module.into(), active);
-            }
+            Kind::Append(record) => record.command_id.map(|id| (record.caller, id)),
+            Kind::Command(_) | Kind::Activation(_) => None,
+        };
+        if let Some((caller, id)) = client_id {
+            let key = command_key(caller, id);
+            self.commands.insert(key, number);
+            self.arrivals.push((number, key, decision.header.recorded_at_ms));
+        }
+        if let Kind::Activation(record) = &decision.kind {
+            let active = record.version.map(|(version, digest)| (version.into(), digest));
+            self.active.insert(record.module.into(), active);
         }
         self.through = Head { position: decision.head_after(), decision: number, hash };
         self.records += 1;

@@ -97,4 +97,3 @@ impl From<Damage> for ReadError {
         Self::Damaged(damage.to_string())
     }
 }
-

@@ -15,6 +15,8 @@ use super::{OpenError, ReadError};
 /// Number of the first record -> the records of the group, one after the other.
 const GROUPS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("groups");
 
+type Rows = redb::ReadOnlyTable<u64, &'static [u8]>;
+
 pub(super) struct LogFile {
     path: PathBuf,
     page_cache_bytes: usize,
@@ -92,7 +94,8 @@ impl LogFile {
         Ok(self.group(row)?.record(decision))
     }
 
-    /// Gives every row from the one that holds a record on to `each`, in order, until that answers an error.
+    /// Gives every row from the one that holds a record on to `each`, in order, until that
+    /// answers an error.
     pub(super) fn for_each_row<E: From<ReadError>>(
         &self,
         from_decision: u64,
@@ -117,7 +120,7 @@ impl LogFile {
     /// Reads in a transaction of its own; none when nothing was ever appended.
     fn read<T>(
         &self,
-        read: impl FnOnce(&redb::ReadOnlyTable<u64, &'static [u8]>) -> Result<T, redb::StorageError>,
+        read: impl FnOnce(&Rows) -> Result<T, redb::StorageError>,
     ) -> Result<Option<T>, ReadError> {
         let unavailable = |error: &dyn std::fmt::Display| ReadError::Unavailable(error.to_string());
         let slot = self.database.read();

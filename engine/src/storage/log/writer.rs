@@ -14,9 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use super::file::Row;
 use super::pending::{Held, Pending, Waiting};
 use super::replay::replay;
-use super::work::{
-    AppendError, Condition, DirectAppend, Expectation, Refusal, Submission, Work,
-};
+use super::work::{AppendError, Condition, DirectAppend, Expectation, Refusal, Submission, Work};
 use super::{Group, Head, Shared};
 use crate::clock::Stopwatch;
 use crate::decision::format::record_hash;
@@ -46,9 +44,10 @@ impl Writer {
         work: Receiver<Submission>,
         recorded_at_ms: u64,
     ) -> Self {
+        let head = *shared.head.borrow();
         Self {
-            head: *shared.head.borrow(),
             shared,
+            head,
             work,
             recorded_at_ms,
             versions: HashMap::new(),
