@@ -209,10 +209,11 @@ impl Log {
     }
 
     /// Up to `limit` events that match a query, from one position to another, both included, in
-    /// that order. The query must leave something out.
+    /// that order. The query must leave something out. A search that takes too many steps stops
+    /// and says where.
     ///
     /// # Errors
-    /// [`FindError`] when it takes too many steps or the index cannot be read.
+    /// [`FindError`] when the index cannot be read.
     pub fn find(&self, query: &Query, range: (u64, u64), limit: usize) -> Result<Found, FindError> {
         self.shared.index.find(query, range, limit)
     }
@@ -242,7 +243,9 @@ impl Log {
     /// # Errors
     /// [`ReadError`] when it is damaged or the file cannot be read.
     pub fn group(&self, decision: u64) -> Result<Option<Arc<Group>>, ReadError> {
-        if decision == 0 || decision > self.head().decision {
+        // The index learns of a group a moment before the head moves: what it names is durable.
+        let is_durable = |d| d <= self.head().decision || d <= self.shared.index.through().decision;
+        if decision == 0 || !is_durable(decision) {
             return Ok(None);
         }
         let Some(row) = self.shared.file.row_of(decision)? else { return Ok(None) };
@@ -318,7 +321,11 @@ impl Shared {
             return Ok(Some(after + 1));
         }
         let found = self.index.find(query, (after + 1, newest), 1)?;
-        Ok(found.hits.first().map(|hit| hit.0))
+        match (found.hits.first(), found.stopped_at) {
+            (Some(hit), _) => Ok(Some(hit.0)),
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err(FindError::TooWide),
+        }
     }
 
     fn move_head(&self, head: Head) {
