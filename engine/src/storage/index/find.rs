@@ -113,11 +113,10 @@ impl<'p> Search<'p> {
             };
             let Some(item) = behind else { break };
             if let Some(hit) = item.hit {
-                // Another item may have found it as well.
-                if self.found.hits.last().is_none_or(|last| last.0 != hit.0) {
-                    self.found.hits.push(hit);
-                }
-                item.pass(direction);
+                self.found.hits.push(hit);
+                // No other item needs to find it again.
+                let here = self.items.iter_mut().filter(|item| item.at == hit.0);
+                here.for_each(|item| item.pass(direction));
             } else if !item.step(direction, &mut self.steps, &mut nearest)? {
                 self.found.stopped_at = Some(item.at);
             }
