@@ -329,4 +329,6 @@ impl Shared {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
