@@ -147,6 +147,8 @@ fn rejected(decision: &Decision<'_>, record: &CommandRecord<'_>) -> Problem {
         command_id: Some(record.command_id.to_owned()),
         decision: Some(decision.header.decision),
         position: Some(decision.head_after()),
+        module: Some(record.module.name.to_owned()),
+        version: Some(record.module.version.to_owned()),
         rejection: Some(RejectionBody {
             code: rejection.code.to_owned(),
             message: rejection.message.to_owned(),
