@@ -1,8 +1,8 @@
 //! HTTP: what clients speak. Parses requests into the engine's types and writes its answers.
 //!
 //! Promises: every answer of 400 and above is a problem of RFC 9457; everything a client may use
-//! has a limit; a request that panics hurts no other. Status codes are in [`error`] alone, and
-//! nothing below this module knows one.
+//! has a limit; a request that panics hurts no other. Status codes are in `http/error.rs` alone,
+//! and nothing below this module knows one.
 
 mod answer;
 mod app;
