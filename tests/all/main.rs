@@ -18,6 +18,7 @@ mod commands;
 mod contract;
 mod crash;
 mod demo;
+mod faults;
 mod hostile;
 mod projections;
 mod swap;
