@@ -131,6 +131,9 @@ impl Worker {
     }
 
     fn decide(&mut self, command: &Command, running: Option<Arc<Running>>, reply: Reply<Bytes>) {
+        if command.turn.as_ref().is_some_and(|turn| !turn.has_come()) {
+            return drop(reply.send(Err(Attempt::Superseded)));
+        }
         let stream = command.stream();
         let before = match self.hydrate(&command.aggregate, &stream) {
             Ok(hot) => hot,
@@ -138,7 +141,11 @@ impl Worker {
         };
         let lineage = Arc::clone(&before.lineage);
         let version = before.version;
-        match self.decided(command, &stream, &before) {
+        let decided = self.decided(command, &stream, &before);
+        if let Some(turn) = &command.turn {
+            turn.decided(&lineage);
+        }
+        match decided {
             Ok(Decided { draft, after }) => {
                 self.states.put(stream.clone(), after);
                 let version = ExpectedVersion::Exact(version);

@@ -39,6 +39,7 @@ pub(super) async fn post(
         caller: None,
         correlation_id: key(&parts.headers, &CORRELATION_ID)?,
         causation_id: key(&parts.headers, &CAUSATION_ID)?,
+        turn: None,
     };
     command.data = read_json(&parts.headers, body, &app.limits).await?;
     let answer = app.engine.execute(command).await?;

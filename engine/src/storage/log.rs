@@ -237,21 +237,22 @@ impl Log {
         Ok(self.group(decision)?.and_then(|group| group.record(decision)))
     }
 
-    /// The group that holds a record: from memory where possible.
+    /// The group that holds a record: from memory where possible. None after the newest.
     ///
     /// # Errors
     /// [`ReadError`] when it is damaged or the file cannot be read.
     pub fn group(&self, decision: u64) -> Result<Option<Arc<Group>>, ReadError> {
-        if decision == 0 || decision > self.head().decision {
-            return Ok(None);
-        }
+        // Not compared with the head: the index may name a record a moment before the head moves.
         let Some(row) = self.shared.file.row_of(decision)? else { return Ok(None) };
-        if let Some(group) = self.shared.groups.get(&row) {
-            return Ok(Some(group));
-        }
-        let group = Arc::new(self.shared.file.group(row)?);
-        self.shared.groups.insert(row, Arc::clone(&group));
-        Ok(Some(group))
+        let group = match self.shared.groups.get(&row) {
+            Some(group) => group,
+            None => {
+                let group = Arc::new(self.shared.file.group(row)?);
+                self.shared.groups.insert(row, Arc::clone(&group));
+                group
+            }
+        };
+        Ok((group.first()..=group.last()).contains(&decision).then_some(group))
     }
 
     /// The records that hold up to `limit` events of a stream, in the order of reading, beginning
