@@ -19,7 +19,7 @@ const IMPORTS: [(&str, &str); 20] = [
     ("manifest", "names"),
     ("clock", ""),
     ("tasks", ""),
-    ("runtime", "decision tasks"),
+    ("runtime", "decision event tasks"),
     ("storage", "clock decision event expected names query tasks"),
     ("commands", "clock decision event expected json manifest names runtime storage tasks"),
     ("appends", "commands decision event expected names query storage"),

@@ -97,16 +97,7 @@ impl Batch {
                 event_id: id,
                 position: event.position,
                 part: 0,
-                event: runtime::Event {
-                    event_type: event.event_type,
-                    schema_version: event.schema_version,
-                    content_type: event.content_type,
-                    data,
-                    tags: &event.tags,
-                    stream_id: event.stream,
-                    stream_version: event.stream_version,
-                    decided_at_ms: event.decided_at_ms,
-                },
+                event: runtime::Event::of(event, data),
                 meta,
             })
             .collect();
