@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
+use super::disk::Disk;
 use super::log::{Direction, Head};
 use crate::decision::{Decision, Hash, Kind};
 use crate::query::Query;
@@ -104,13 +105,14 @@ impl Index {
     /// record; an index that goes on from another one is deleted. Records after
     /// [`Index::through`] are to be applied next.
     pub(super) fn open(
+        disk: Disk,
         dir: &Path,
         genesis: Head,
         limits: IndexLimits,
         has: impl FnOnce(&Head) -> bool,
     ) -> Result<Self, IndexError> {
         let path = dir.join("index.redb");
-        let opened = IndexFile::open(&path).and_then(|file| Ok((file.start()?, file)));
+        let opened = IndexFile::open(disk, &path).and_then(|file| Ok((file.start()?, file)));
         let (base, active, file) = match opened {
             Ok((Some((base, active)), file)) if has(&base) => (base, active, file),
             Ok((None, file)) => (genesis, ActiveModules::new(), file),
@@ -118,7 +120,7 @@ impl Index {
                 tracing::warn!("the index does not agree with the log and is built again");
                 drop(refused);
                 std::fs::remove_file(&path).map_err(|error| IndexError(error.to_string()))?;
-                (genesis, ActiveModules::new(), IndexFile::open(&path)?)
+                (genesis, ActiveModules::new(), IndexFile::open(disk, &path)?)
             }
         };
         let layers = Layers { base, flushing: None, fresh: Fresh::after(base), active };

@@ -28,6 +28,7 @@ use crate::names::StreamId;
 use crate::query::Query;
 use crate::tasks::{Spawner, Thread};
 
+use super::disk::Disk;
 use super::index::Index;
 pub use super::index::{FindError, Found, IndexLimits};
 pub use error::{LogLimits, OpenError, ReadError};
@@ -99,14 +100,29 @@ impl Log {
         clock: Clock,
         spawner: &Spawner,
     ) -> Result<(Self, Vec<Thread>), OpenError> {
-        let file = LogFile::open(dir, limits.page_cache_bytes)?;
+        Self::open_on(Disk::default(), dir, store_id, limits, clock, spawner)
+    }
+
+    /// As [`Log::open`], on a disk of the caller's: for benches and tests.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the file cannot be used or a record is damaged.
+    pub fn open_on(
+        disk: Disk,
+        dir: &Path,
+        store_id: &str,
+        limits: LogLimits,
+        clock: Clock,
+        spawner: &Spawner,
+    ) -> Result<(Self, Vec<Thread>), OpenError> {
+        let file = LogFile::open(dir, limits.page_cache_bytes, disk)?;
         let genesis =
             Head { position: 0, decision: 0, hash: *blake3::hash(store_id.as_bytes()).as_bytes() };
         let has = |head: &Head| {
             file.record(head.decision)
                 .is_ok_and(|record| record.is_some_and(|record| record_hash(&record) == head.hash))
         };
-        let index = Index::open(dir, genesis, limits.index, has)
+        let index = Index::open(disk, dir, genesis, limits.index, has)
             .map_err(|error| OpenError::File(error.to_string()))?;
         let index = Arc::new(index);
         let flusher = index.flusher();
@@ -274,6 +290,14 @@ impl Log {
                     .ok_or_else(|| ReadError::Damaged(format!("decision {decision} is missing")))
             })
             .collect()
+    }
+
+    /// Bytes of its rows with their keys, as the storage engine counts them.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the file cannot be read.
+    pub fn stored_bytes(&self) -> Result<u64, ReadError> {
+        self.shared.file.stored_bytes()
     }
 
     /// The record that holds the first event after a position: the head's successor if none does.

@@ -12,6 +12,7 @@ use super::blocks::{BLOCK_PAIRS, Pair, at_or_after, at_or_before, pack, unpack};
 use super::fresh::Fresh;
 use super::{ActiveModules, Direction, Head, IndexError, IndexLimits};
 use crate::decision::wire::{Damage, Reader, put_bytes, put_int};
+use crate::storage::disk::Disk;
 
 type Bytes = &'static [u8];
 
@@ -43,8 +44,10 @@ pub(super) struct StreamBlock {
 }
 
 impl IndexFile {
-    pub(super) fn open(path: &Path) -> Result<Self, IndexError> {
-        let database = Database::builder().set_cache_size(PAGE_CACHE_BYTES).create(path)?;
+    pub(super) fn open(disk: Disk, path: &Path) -> Result<Self, IndexError> {
+        let file = disk.file(path).map_err(|error| IndexError(error.to_string()))?;
+        let mut builder = Database::builder();
+        let database = builder.set_cache_size(PAGE_CACHE_BYTES).create_with_backend(file)?;
         let write = database.begin_write()?;
         write.open_table(POSTINGS)?;
         write.open_table(STREAMS)?;

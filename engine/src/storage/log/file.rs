@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
-use redb::{Database, ReadableDatabase, TableDefinition, TableError};
+use redb::{Database, ReadableDatabase, ReadableTableMetadata, TableDefinition, TableError};
 
 use super::group::Group;
 use super::{OpenError, ReadError};
+use crate::storage::disk::Disk;
 
 /// Number of the first record -> the records of the group, one after the other.
 const GROUPS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("groups");
@@ -19,6 +20,7 @@ type Rows = redb::ReadOnlyTable<u64, &'static [u8]>;
 
 pub(super) struct LogFile {
     path: PathBuf,
+    disk: Disk,
     page_cache_bytes: usize,
     /// None while it is being opened again.
     database: RwLock<Option<Database>>,
@@ -31,9 +33,9 @@ pub(super) struct Row<'a> {
 }
 
 impl LogFile {
-    pub(super) fn open(dir: &Path, page_cache_bytes: usize) -> Result<Self, OpenError> {
+    pub(super) fn open(dir: &Path, page_cache_bytes: usize, disk: Disk) -> Result<Self, OpenError> {
         let path = dir.join("log.redb");
-        let file = Self { path, page_cache_bytes, database: RwLock::new(None) };
+        let file = Self { path, disk, page_cache_bytes, database: RwLock::new(None) };
         file.reopen().map_err(OpenError::File)?;
         Ok(file)
     }
@@ -44,7 +46,7 @@ impl LogFile {
         drop(slot.take());
         let database = Database::builder()
             .set_cache_size(self.page_cache_bytes)
-            .create(&self.path)
+            .create_with_backend(self.disk.file(&self.path).map_err(|error| error.to_string())?)
             .map_err(|error| error.to_string())?;
         *slot = Some(database);
         Ok(())
@@ -115,6 +117,11 @@ impl LogFile {
             Ok(())
         })?;
         failed.map_or(Ok(()), Err)
+    }
+
+    /// Bytes of the rows with their keys, as redb counts them.
+    pub(super) fn stored_bytes(&self) -> Result<u64, ReadError> {
+        Ok(self.read(|table| Ok(table.stats()?.stored_bytes()))?.unwrap_or(0))
     }
 
     /// Reads in a transaction of its own; none when nothing was ever appended.
