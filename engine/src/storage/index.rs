@@ -12,6 +12,7 @@ mod find;
 mod flush;
 mod fresh;
 mod labels;
+mod pending;
 mod streams;
 
 use std::collections::{BTreeMap, HashMap};
@@ -29,6 +30,7 @@ use find::{Plan, Search};
 use fresh::Fresh;
 
 pub use find::{FindError, Found};
+pub(super) use pending::Labels;
 
 /// What the index may use. Each has a default with a reason.
 #[derive(Clone, Copy, Debug)]
@@ -252,7 +254,7 @@ impl Index {
         hits: &mut Vec<blocks::Pair>,
     ) -> Result<(), FindError> {
         let direction = if from <= until { Direction::Forward } else { Direction::Backward };
-        let view = self.file.view()?;
+        let view = self.file.view();
         let mut cursors: HashMap<&[u8], LabelCursor<'_>> = HashMap::new();
         let nearest = |label, at, direction| {
             let cursor = cursors.entry(label).or_insert_with(|| LabelCursor::new(&view, label));

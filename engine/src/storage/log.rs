@@ -7,6 +7,7 @@
 mod error;
 mod file;
 mod group;
+mod pace;
 mod pending;
 mod replay;
 mod work;
@@ -21,7 +22,7 @@ use crossbeam_channel::Sender;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::decision::Hash;
 use crate::decision::format::record_hash;
 use crate::names::StreamId;
@@ -76,9 +77,15 @@ struct Shared {
     moved: (Mutex<()>, Condvar),
     /// Why appends are refused, while they are.
     trouble: Mutex<Option<Refusal>>,
+    /// When the disk was last found to have room.
+    room: Mutex<Option<Stopwatch>>,
     limits: LogLimits,
     clock: Clock,
 }
+
+/// How long a disk that had room is taken to have it: asking costs as much as a small commit's
+/// hashing, and nothing fills 64 MiB unseen in that time.
+const ROOM_LASTS: Duration = Duration::from_millis(50);
 
 impl std::fmt::Debug for Log {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -140,6 +147,7 @@ impl Log {
             head: watch::Sender::new(head),
             moved: Default::default(),
             trouble: Mutex::new(None),
+            room: Mutex::new(None),
             limits,
             clock,
         });
@@ -327,9 +335,15 @@ impl Log {
 impl Shared {
     /// Why the disk takes no appends, if it does not.
     fn disk_refusal(&self) -> Option<Refusal> {
+        let mut room = self.room.lock();
+        if room.is_some_and(|found| found.elapsed() < ROOM_LASTS) {
+            return None;
+        }
         let free_bytes = self.file.free_disk_bytes()?;
         let min_free_bytes = self.limits.min_free_disk_bytes;
-        (free_bytes < min_free_bytes).then_some(Refusal::DiskFull { free_bytes, min_free_bytes })
+        let has_room = free_bytes >= min_free_bytes;
+        *room = has_room.then(Stopwatch::start);
+        (!has_room).then_some(Refusal::DiskFull { free_bytes, min_free_bytes })
     }
 
     /// The first durable event after a position that matches.

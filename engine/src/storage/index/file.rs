@@ -2,7 +2,9 @@
 //! label or a stream lie together in their order.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use redb::{
     Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
     WriteTransaction,
@@ -34,6 +36,9 @@ const CHECKPOINT: &str = "checkpoint";
 const PAGE_CACHE_BYTES: usize = 32 << 20;
 
 pub(super) struct IndexFile {
+    /// What is read until the next flush: opening tables costs as much as looking something up.
+    /// It goes first, so that the file is closed without readers.
+    view: RwLock<Arc<FileView>>,
     database: Database,
 }
 
@@ -56,7 +61,8 @@ impl IndexFile {
         write.open_table(ACTIVE)?;
         write.open_table(META)?;
         write.commit()?;
-        Ok(Self { database })
+        let view = RwLock::new(Arc::new(FileView::of(&database)?));
+        Ok(Self { view, database })
     }
 
     /// How far the file goes, and what is active there; none when it is new.
@@ -123,17 +129,17 @@ impl IndexFile {
         checkpoint.extend_from_slice(&fresh.through.hash);
         write.open_table(META)?.insert(CHECKPOINT, &*checkpoint)?;
         write.commit()?;
+        *self.view.write() = Arc::new(FileView::of(&self.database)?);
         Ok(())
     }
 
     pub(super) fn command(&self, key: u128) -> Result<Option<u64>, IndexError> {
-        let read = self.database.begin_read()?;
-        Ok(read.open_table(COMMANDS)?.get(key)?.map(|row| row.value()))
+        Ok(self.view().commands.get(key)?.map(|row| row.value()))
     }
 
-    pub(super) fn view(&self) -> Result<FileView, IndexError> {
-        let read = self.database.begin_read()?;
-        Ok(FileView { postings: read.open_table(POSTINGS)?, streams: read.open_table(STREAMS)? })
+    /// The file as it was last flushed.
+    pub(super) fn view(&self) -> Arc<FileView> {
+        Arc::clone(&self.view.read())
     }
 }
 
@@ -190,9 +196,19 @@ fn key(name: &[u8], number: u64) -> Vec<u8> {
 pub(super) struct FileView {
     postings: redb::ReadOnlyTable<Bytes, Bytes>,
     streams: redb::ReadOnlyTable<Bytes, Bytes>,
+    commands: redb::ReadOnlyTable<u128, u64>,
 }
 
 impl FileView {
+    fn of(database: &Database) -> Result<Self, IndexError> {
+        let read = database.begin_read()?;
+        Ok(Self {
+            postings: read.open_table(POSTINGS)?,
+            streams: read.open_table(STREAMS)?,
+            commands: read.open_table(COMMANDS)?,
+        })
+    }
+
     /// The block of a label that holds a position or lies nearest beyond it.
     pub(super) fn block(
         &self,
@@ -201,7 +217,11 @@ impl FileView {
         direction: Direction,
     ) -> Result<Option<Vec<Pair>>, IndexError> {
         let (least, at, most) = (key(label, 0), key(label, position), key(label, u64::MAX));
-        let before = self.postings.range::<&[u8]>(&*least..=&*at)?.next_back().transpose()?;
+        // Positions begin at 1: a search from there on has nothing before it.
+        let before = match direction {
+            Direction::Forward if position <= 1 => None,
+            _ => self.postings.range::<&[u8]>(&*least..=&*at)?.next_back().transpose()?,
+        };
         if let Some((_, block)) = before {
             let pairs = unpack(block.value())?;
             if direction == Direction::Backward || at_or_after(&pairs, position).is_some() {
