@@ -9,7 +9,9 @@ mod file;
 mod group;
 mod pace;
 mod pending;
+mod recent;
 mod replay;
+mod segments;
 mod work;
 mod writer;
 
@@ -35,6 +37,7 @@ pub use super::index::{FindError, Found, IndexLimits};
 pub use error::{LogLimits, OpenError, ReadError};
 use file::LogFile;
 pub use group::Group;
+use recent::RecentStreams;
 pub use work::{
     AppendError, AppendReply, Appended, Condition, DirectAppend, Expectation, Lineage, Refusal,
     Submission, Work,
@@ -72,6 +75,7 @@ struct Shared {
     file: LogFile,
     index: Arc<Index>,
     groups: moka::sync::Cache<u64, Arc<Group>>,
+    recent: RecentStreams,
     head: watch::Sender<Head>,
     /// Wakes threads that wait for the head; tasks watch `head` itself.
     moved: (Mutex<()>, Condvar),
@@ -122,7 +126,7 @@ impl Log {
         clock: Clock,
         spawner: &Spawner,
     ) -> Result<(Self, Vec<Thread>), OpenError> {
-        let file = LogFile::open(dir, limits.page_cache_bytes, disk)?;
+        let file = LogFile::open(dir, &limits, disk)?;
         let genesis =
             Head { position: 0, decision: 0, hash: *blake3::hash(store_id.as_bytes()).as_bytes() };
         let has = |head: &Head| {
@@ -144,6 +148,7 @@ impl Log {
             file,
             index,
             groups: cache.build(),
+            recent: RecentStreams::new(limits.stream_cache_bytes),
             head: watch::Sender::new(head),
             moved: Default::default(),
             trouble: Mutex::new(None),
@@ -290,14 +295,20 @@ impl Log {
         direction: Direction,
         limit: usize,
     ) -> Result<Vec<Bytes>, ReadError> {
+        let Some(version) = self.shared.index.stream_version(stream)? else {
+            return Ok(Vec::new());
+        };
+        let span = (from, direction, limit);
+        if let Some(records) = self.shared.recent.get(stream, span, version) {
+            return Ok(records);
+        }
         let decisions = self.shared.index.records(stream, from, direction, limit)?;
-        decisions
-            .into_iter()
-            .map(|decision| {
-                self.record(decision)?
-                    .ok_or_else(|| ReadError::Damaged(format!("decision {decision} is missing")))
-            })
-            .collect()
+        let records = self.shared.file.records(&decisions)?;
+        if let Some(decision) = decisions.get(records.len()) {
+            return Err(ReadError::Damaged(format!("decision {decision} is missing")));
+        }
+        self.shared.recent.put(stream, span, version, &records);
+        Ok(records)
     }
 
     /// Bytes of its rows with their keys, as the storage engine counts them.
