@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::commands::{Attempt, CommandError, Commands, MAX_ATTEMPTS};
 use crate::decision::{Decision, Hash, Kind, parse};
@@ -65,6 +65,7 @@ impl AppendAnswer {
 pub struct Appends {
     log: Log,
     commands: Arc<Commands>,
+    permits: Semaphore,
 }
 
 /// What the owners of the streams say.
@@ -75,10 +76,11 @@ struct Folded {
 }
 
 impl Appends {
-    /// Appends to a log; `commands` knows which aggregates are active.
+    /// Appends to a log; `commands` knows which aggregates are active. At most `in_flight` appends
+    /// are between arrival and answer, the others wait.
     #[must_use]
-    pub fn new(log: Log, commands: Arc<Commands>) -> Self {
-        Self { log, commands }
+    pub fn new(log: Log, commands: Arc<Commands>, in_flight: usize) -> Self {
+        Self { log, commands, permits: Semaphore::new(in_flight) }
     }
 
     /// Appends events and makes them durable.
@@ -86,6 +88,7 @@ impl Appends {
     /// # Errors
     /// [`CommandError`]; nothing was appended unless it is `OutcomeUnknown`.
     pub async fn append(&self, append: NewAppend) -> Result<AppendAnswer, CommandError> {
+        let _permit = self.permits.acquire().await.map_err(|_| CommandError::ShuttingDown)?;
         let running = match &append.key {
             None => None,
             Some(key) => {

@@ -30,7 +30,8 @@ pub struct Options {
     pub workers: WorkerLimits,
     /// What projections may use.
     pub projections: ProjectionLimits,
-    /// Commands between arrival and answer; more wait. 4,096: what one group may hold.
+    /// Commands between arrival and answer, and as many direct appends; more wait. 4,096: what one
+    /// group may hold, and both together fit the log's queue, so that no sender blocks on it.
     pub in_flight_commands: usize,
     /// Tells the time.
     pub clock: Clock,
@@ -142,7 +143,7 @@ impl Engine {
         let commands = Commands::new(log.clone(), routes, options.in_flight_commands);
         let commands = Arc::new(commands);
         Ok(Self {
-            appends: Appends::new(log.clone(), Arc::clone(&commands)),
+            appends: Appends::new(log.clone(), Arc::clone(&commands), options.in_flight_commands),
             commands,
             log,
             modules: Arc::new(modules),

@@ -6,10 +6,13 @@
 
 mod answer;
 mod app;
+mod append_body;
+mod appends;
 mod body;
 mod bulk;
 mod command;
 mod counters;
+mod decisions;
 mod error;
 mod events;
 mod health;
@@ -21,11 +24,14 @@ mod panics;
 mod params;
 mod preconditions;
 mod problems;
+mod queries;
 mod read_models;
 mod routes;
 mod segments;
 mod server;
+mod shape;
 mod states;
+mod streams;
 mod views;
 mod waiting;
 

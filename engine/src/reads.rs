@@ -1,12 +1,14 @@
-//! Reading the log in pages: events of one stream, of the whole log, or one by its position.
+//! Reading the log in pages: events of one stream, of the whole log, or one by its position;
+//! streams; records.
 //!
 //! Promises: an answer is bounded in events, in bytes and in what it looks at; `next` continues
 //! exactly where a page ended, whatever was appended meanwhile; a damaged record is an error and
 //! never a gap. It reads and blocks, and knows nothing of how an answer is written.
 
-mod filter;
+mod decision_page;
 mod log_page;
 mod stream_page;
+mod streams;
 
 use bytes::Bytes;
 
@@ -14,9 +16,12 @@ use crate::decision::{Decision, parse};
 use crate::event::RecordedEvent;
 use crate::storage::log::{Direction, Log, ReadError};
 
-pub use filter::EventFilter;
+pub use decision_page::{
+    DecisionFilter, DecisionKind, DecisionOutcome, DecisionPageEnd, decision_page,
+};
 pub use log_page::log_page;
 pub use stream_page::{StreamPageEnd, stream_page};
+pub use streams::{StreamSummary, streams};
 
 /// Which part of a stream, by versions, or of the log, by positions, is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +50,7 @@ pub struct PageLimits {
     pub events: usize,
     /// Bytes of event data, after which the page ends.
     pub bytes: usize,
-    /// Events looked at, after which the page ends.
+    /// Records looked at, after which a page of records ends.
     pub scan: u64,
 }
 
@@ -79,12 +84,11 @@ struct Budget {
     limits: PageLimits,
     events: usize,
     bytes: usize,
-    scanned: u64,
 }
 
 impl Budget {
     fn new(limits: PageLimits) -> Self {
-        Self { limits, events: 0, bytes: 0, scanned: 0 }
+        Self { limits, events: 0, bytes: 0 }
     }
 
     fn spend(&mut self, event: &RecordedEvent<'_>) {
@@ -93,9 +97,7 @@ impl Budget {
     }
 
     fn is_spent(&self) -> bool {
-        self.events >= self.limits.events
-            || self.bytes >= self.limits.bytes
-            || self.scanned >= self.limits.scan
+        self.events >= self.limits.events || self.bytes >= self.limits.bytes
     }
 }
 

@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, account};
+use crate::harness::{Client, Random, Server, account, under_kills};
 
 const ROUNDS: u64 = 20;
 const WRITERS: u64 = 4;
@@ -45,63 +44,42 @@ fn deposit(client: &Client, writer: u64, number: u64) -> Option<Value> {
     Some(answer.ok()?.ok().json)
 }
 
-/// A small generator, so that a printed seed repeats a run.
-fn next(seed: &AtomicU64) -> u64 {
-    let mut x = seed.load(Ordering::Relaxed);
-    x ^= x << 13;
-    x ^= x >> 7;
-    x ^= x << 17;
-    seed.store(x, Ordering::Relaxed);
-    x
+/// One client of an account of its own.
+struct Writer {
+    number: u64,
+    /// The next deposit.
+    next: u64,
 }
 
 #[test]
 fn nothing_acknowledged_is_lost_by_twenty_kills() {
-    let start = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time");
-    let seed = AtomicU64::new(u64::from(start.subsec_nanos()) | 1);
-    eprintln!("seed {}", seed.load(Ordering::Relaxed));
+    let random = Random::from_time();
     let dir = tempfile::tempdir().expect("a directory");
     let acknowledged = Acknowledged::default();
-    let mut from: Vec<u64> = (0..WRITERS).map(|_| 1).collect();
-    let mut server = Server::start(dir.path());
+    let mut writers: Vec<_> = (0..WRITERS).map(|number| Writer { number, next: 1 }).collect();
+    let server = Server::start(dir.path());
     server.install(account());
     for writer in 0..WRITERS {
         let path = format!("/v1/aggregates/account/{writer}/commands/open");
         server.client.post(&path, &json!({"owner": "Ann"})).ok();
     }
-    for _ in 0..ROUNDS {
-        let stop = AtomicBool::new(false);
-        let client = server.client.clone();
-        std::thread::scope(|scope| {
-            let writers: Vec<_> = (0..WRITERS)
-                .zip(from.clone())
-                .map(|(writer, from)| {
-                    let (client, acknowledged, stop) = (&client, &acknowledged, &stop);
-                    scope.spawn(move || write(client, writer, from, acknowledged, stop))
-                })
-                .collect();
-            std::thread::sleep(Duration::from_millis(20 + next(&seed) % 150));
-            server.kill();
-            stop.store(true, Ordering::Relaxed);
-            for (writer, from) in writers.into_iter().zip(&mut from) {
-                *from = writer.join().expect("ends");
+    let server = under_kills(
+        (dir.path(), server),
+        (ROUNDS, &random),
+        &mut writers,
+        |client, writer, stop| {
+            writer.next = write(client, writer.number, writer.next, &acknowledged, stop);
+        },
+        |client, writers| {
+            check(client, &acknowledged);
+            // A deposit without an answer was made or not; asking again with its key settles it.
+            for Writer { number, next } in writers {
+                let answer = deposit(client, *number, *next).expect("answers");
+                acknowledged.0.lock().expect("whole").insert(key(*number, *next), answer);
+                *next += 1;
             }
-        });
-        // Sometimes it is killed again while it starts.
-        if next(&seed).is_multiple_of(3)
-            && let Ok(again) = Server::try_start(dir.path(), &[])
-        {
-            again.kill();
-        }
-        server = Server::start(dir.path());
-        check(&server.client, &acknowledged);
-        // A deposit without an answer was made or not; asking again with its key settles it.
-        for (writer, from) in (0..WRITERS).zip(&mut from) {
-            let answer = deposit(&server.client, writer, *from).expect("answers");
-            acknowledged.0.lock().expect("whole").insert(key(writer, *from), answer);
-            *from += 1;
-        }
-    }
+        },
+    );
     check(&server.client, &acknowledged);
     let count = acknowledged.0.lock().expect("whole").len();
     eprintln!("{count} acknowledged");

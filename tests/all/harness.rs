@@ -1,7 +1,9 @@
 //! A server of one test's own, its modules, and a client that keeps answers of every status.
 
 mod guests;
+mod kills;
 mod server;
 
 pub use guests::{account, account_with_overdraft, flights, hostile, workspace};
+pub use kills::{Random, under_kills};
 pub use server::{Answer, Client, Server, command};

@@ -12,6 +12,7 @@
 
 mod harness;
 
+mod appends;
 mod architecture;
 mod bad_input;
 mod commands;

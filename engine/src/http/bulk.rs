@@ -28,6 +28,7 @@ use super::error::{Fault, INVALID_BODY, INVALID_JSON, More, Problem};
 use super::lines::Lines;
 use super::panics::caught;
 use super::params::Params;
+use super::preconditions::expected_json;
 
 /// Answers that are ready together travel together.
 const ANSWERS_A_FRAME: usize = 64;
@@ -118,31 +119,15 @@ fn parse(line: &[u8]) -> Result<Command, Problem> {
             None => "{}".to_owned(),
         },
         command_id: key(fields.command_id)?.map_or_else(CommandId::new, CommandId::Client),
-        expected: fields.expected.map_or(Ok(ExpectedVersion::Any), |raw| expected(raw.get()))?,
+        expected: match fields.expected {
+            None => ExpectedVersion::Any,
+            Some(raw) => expected_json(raw.get(), "/expected")?,
+        },
         caller: None,
         correlation_id: key(fields.correlation_id)?,
         causation_id: key(fields.causation_id)?,
         turn: None,
     })
-}
-
-/// A version; 0 for "must not exist"; "exists".
-fn expected(json: &str) -> Result<ExpectedVersion, Problem> {
-    match json {
-        "null" => Ok(ExpectedVersion::Any),
-        "0" => Ok(ExpectedVersion::NoStream),
-        "\"exists\"" => Ok(ExpectedVersion::Exists),
-        number => number.parse().map(ExpectedVersion::Exact).map_err(|_| {
-            let detail = "expected must be a version, 0 (must not exist) or \"exists\"";
-            let fault = Fault {
-                pointer: Some("/expected"),
-                offset: None,
-                detail: format!("{number} is none of them"),
-            };
-            Problem::new(&INVALID_BODY, detail)
-                .with(More { errors: vec![fault], ..More::default() })
-        }),
-    }
 }
 
 #[cfg(test)]
@@ -180,12 +165,5 @@ mod tests {
             assert!(parse(bad.as_bytes()).is_err(), "{bad}");
         }
         assert!(parse(b"{\"aggregate\":\"\xff\"}").is_err());
-    }
-
-    #[test]
-    fn expectations_are_those_of_appends() {
-        assert_eq!(expected("0").expect("valid"), ExpectedVersion::NoStream);
-        assert_eq!(expected("\"exists\"").expect("valid"), ExpectedVersion::Exists);
-        assert_eq!(expected("null").expect("valid"), ExpectedVersion::Any);
     }
 }

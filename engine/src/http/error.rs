@@ -182,7 +182,7 @@ pub(super) struct More {
 pub(super) struct Fault {
     /// Where, as a JSON pointer, where it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) pointer: Option<&'static str>,
+    pub(super) pointer: Option<Cow<'static, str>>,
     /// The byte of the body, where it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) offset: Option<usize>,
@@ -194,6 +194,11 @@ impl Fault {
     /// A fault that is not at one place.
     pub(super) fn anywhere(detail: impl Into<String>) -> Self {
         Self { pointer: None, offset: None, detail: detail.into() }
+    }
+
+    /// A fault at a JSON pointer.
+    pub(super) fn at(pointer: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
+        Self { pointer: Some(pointer.into()), offset: None, detail: detail.into() }
     }
 }
 

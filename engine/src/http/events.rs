@@ -7,7 +7,8 @@ use axum::response::Response;
 use crate::decision::{Decision, parse};
 use crate::event::RecordedEvent;
 use crate::names::{EventType, Name, NameError, StreamId, Tag};
-use crate::reads::{EventFilter, PageLimits, Span, log_page, record_at, stream_page};
+use crate::query::{Query, QueryItem};
+use crate::reads::{PageEnd, PageLimits, Span, log_page, record_at, stream_page};
 use crate::storage::log::{Direction, ReadError};
 use crate::tasks;
 
@@ -35,7 +36,7 @@ pub(super) async fn of_stream(
         end.map(|end| (end, events)).ok_or_else(|| unknown_stream(&stream))
     })
     .await?;
-    let mut response = events.page(end.head, end.next, request.uri());
+    let mut response = events.page(end.head, end.next, Some(request.uri()));
     with_version(&mut response, end.version);
     Ok(response)
 }
@@ -49,20 +50,30 @@ pub(super) fn unknown_stream(stream: &StreamId) -> Problem {
 pub(super) async fn of_log(State(app): State<Shared>, request: Request) -> Answer {
     let mut params = Params::parse(request.uri())?;
     let (span, limits) = span(&mut params, &app)?;
-    let filter = EventFilter {
+    let item = QueryItem {
         types: names(&mut params, "type", EventType::parse)?,
         tags: names(&mut params, "tag", Tag::parse)?,
         categories: names(&mut params, "category", Name::parse)?,
     };
     params.end()?;
-    let (end, events) = blocking(move || {
+    let (end, events) = page_of_log(app, Query { items: vec![item] }, span, limits).await?;
+    Ok(events.page(end.head, end.next, Some(request.uri())))
+}
+
+/// A page of the events that match a query.
+pub(super) async fn page_of_log(
+    app: Shared,
+    query: Query,
+    span: Span,
+    limits: PageLimits,
+) -> Result<(PageEnd, EventList), Problem> {
+    blocking(move || {
         let mut events = EventList::new();
         let log = app.engine.log();
-        let end = log_page(log, &filter, &span, limits, |d, e| events.push(d, e))?;
+        let end = log_page(log, &query, &span, limits, |d, e| events.push(d, e))?;
         Ok((end, events))
     })
-    .await?;
-    Ok(events.page(end.head, end.next, request.uri()))
+    .await
 }
 
 /// `GET /v1/events/{position}`.
@@ -103,7 +114,7 @@ fn immutable(mut response: Response) -> Response {
     response
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     match tasks::blocking(read).await {
@@ -134,7 +145,7 @@ fn span(params: &mut Params, app: &App) -> Result<(Span, PageLimits), Problem> {
     let limits = PageLimits {
         events: params.limit(&app.limits)?,
         bytes: app.limits.page_bytes,
-        scan: app.limits.scan_events,
+        scan: app.limits.scan_decisions,
     };
     Ok((span, limits))
 }
@@ -153,7 +164,7 @@ fn names<T>(
 }
 
 /// `{"events":[…],"head":n,"next":…}`, written as the events come.
-struct EventList {
+pub(super) struct EventList {
     text: Vec<u8>,
     is_empty: bool,
 }
@@ -172,13 +183,14 @@ impl EventList {
         let _ = serde_json::to_writer(&mut self.text, &view);
     }
 
-    fn page(mut self, head: u64, next: Option<u64>, uri: &Uri) -> Response {
+    /// The whole answer. Where `uri` is given, the next page is the same request with a cursor.
+    pub(super) fn page(mut self, head: u64, next: Option<u64>, uri: Option<&Uri>) -> Response {
         let next = next.map(|next| next.to_string());
         let quoted = next.as_ref().map_or_else(|| "null".to_owned(), |next| format!("\"{next}\""));
         self.text.extend_from_slice(format!("],\"head\":{head},\"next\":{quoted}}}").as_bytes());
         let mut response = json_response(self.text);
         with_position(&mut response, head);
-        if let Some(next) = next {
+        if let Some((next, uri)) = next.zip(uri) {
             with_next(&mut response, uri, &next);
         }
         response

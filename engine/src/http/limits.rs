@@ -21,9 +21,16 @@ pub struct HttpLimits {
     /// Bytes of event data after which a page ends. 8 MiB: what a thousand clients may hold of a
     /// server's memory at once.
     pub page_bytes: usize,
-    /// Events that one page of the whole log looks at to find those asked for. 100,000: some
-    /// 50 ms of one core.
-    pub scan_events: u64,
+    /// Records that one page of decisions looks at to find those asked for. 100,000: some 100 ms
+    /// of one core.
+    pub scan_decisions: u64,
+    /// Events of one append. 1,000: they are one record, which readers take whole.
+    pub append_events: usize,
+    /// Tags of one event. 100: each is an entry of the index.
+    pub event_tags: usize,
+    /// Items, types, tags and categories of one query, taken together. 256: each may be looked
+    /// for at every step of a search.
+    pub query_parts: usize,
     /// Lines of one body that are decided at once. 256: enough to fill a commit.
     pub bulk_concurrency: usize,
     /// Connections at a time; further ones wait. 10,000: at some 10 KB each, 100 MB.
@@ -58,7 +65,10 @@ impl Default for HttpLimits {
             page_rows: 1000,
             page_rows_default: 100,
             page_bytes: 8 << 20,
-            scan_events: 100_000,
+            scan_decisions: 100_000,
+            append_events: 1000,
+            event_tags: 100,
+            query_parts: 256,
             bulk_concurrency: 256,
             connections: 10_000,
             connections_per_address: 4_000,

@@ -146,7 +146,7 @@ pub(super) async fn activate(
     let name = segments.name("name")?;
     let text = read_json(&parts.headers, body, &app.limits).await?;
     let wanted: Wanted = serde_json::from_str(&text).map_err(|error| {
-        let fault = Fault { pointer: Some("/version"), offset: None, detail: error.to_string() };
+        let fault = Fault::at("/version", error.to_string());
         let detail = "the body must be {\"version\": …}: a version, or null to deactivate";
         Problem::new(&INVALID_BODY, detail).with(More { errors: vec![fault], ..More::default() })
     })?;

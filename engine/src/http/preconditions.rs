@@ -7,8 +7,9 @@ use crate::expected::ExpectedVersion;
 use crate::names::Key;
 
 use super::error::{INVALID_NAME, INVALID_PRECONDITION, Problem};
+use super::shape::invalid_at;
 
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The conversation that a command belongs to.
 pub(super) const CORRELATION_ID: HeaderName = HeaderName::from_static("factum-correlation-id");
 /// What caused a command.
@@ -48,6 +49,17 @@ pub(super) fn expected_version(headers: &HeaderMap) -> Result<ExpectedVersion, P
                 .ok_or_else(|| invalid("If-Match may be one version, such as \"7\", or *"))
         }
         (Some(_), Some(_)) => Err(invalid("If-Match and If-None-Match exclude each other")),
+    }
+}
+
+/// The version that the client expects, as JSON: a version; 0 for "must not exist"; "exists".
+pub(super) fn expected_json(json: &str, pointer: &str) -> Result<ExpectedVersion, Problem> {
+    match json {
+        "0" => Ok(ExpectedVersion::NoStream),
+        "\"exists\"" => Ok(ExpectedVersion::Exists),
+        number => number.parse().map(ExpectedVersion::Exact).map_err(|_| {
+            invalid_at(pointer, "it must be a version, 0 (must not exist) or \"exists\"")
+        }),
     }
 }
 
@@ -102,6 +114,17 @@ mod tests {
         assert!(expected_version(&headers(&[(header::IF_NONE_MATCH, "\"7\"")])).is_err());
         let both = headers(&[(header::IF_MATCH, "*"), (header::IF_NONE_MATCH, "*")]);
         assert!(expected_version(&both).is_err());
+    }
+
+    #[test]
+    fn expected_versions_are_written_alike_everywhere() {
+        let of = |json| expected_json(json, "/expected");
+        assert_eq!(of("0").expect("valid"), ExpectedVersion::NoStream);
+        assert_eq!(of("\"exists\"").expect("valid"), ExpectedVersion::Exists);
+        assert_eq!(of("7").expect("valid"), ExpectedVersion::Exact(7));
+        for bad in ["null", "-1", "1.0", "\"7\"", "[]", "18446744073709551616"] {
+            assert!(of(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -6,7 +6,10 @@ use axum::routing::{get, post, put};
 
 use super::app::{App, Shared};
 use super::error::{METHOD_NOT_ALLOWED, Problem, UNKNOWN_ROUTE};
-use super::{bulk, command, events, health, modules, read_models, states};
+use super::{
+    appends, bulk, command, decisions, events, health, modules, queries, read_models, states,
+    streams,
+};
 
 /// All routes.
 pub(super) fn router(app: App) -> Router {
@@ -15,9 +18,12 @@ pub(super) fn router(app: App) -> Router {
         .route("/v1/aggregates/{aggregate}/{id}/commands/{command}", post(command::post))
         .route("/v1/commands", post(bulk::post))
         .route("/v1/aggregates/{aggregate}/{id}", get(states::get))
-        .route("/v1/streams/{stream}/events", get(events::of_stream))
-        .route("/v1/events", get(events::of_log))
+        .route("/v1/streams/{stream}/events", get(events::of_stream).post(appends::to_one_stream))
+        .route("/v1/streams", get(streams::list))
+        .route("/v1/events", get(events::of_log).post(appends::to_the_log))
+        .route("/v1/events/query", post(queries::post))
         .route("/v1/events/{position}", get(events::at_position))
+        .route("/v1/decisions", get(decisions::list))
         .route("/v1/decisions/{decision}", get(events::decision))
         .route("/v1/read-models", get(read_models::list))
         .route("/v1/read-models/{name}", get(read_models::rows))

@@ -1,20 +1,22 @@
-//! Pages of the whole log, by positions.
+//! Pages of the whole log, by positions: group after group where every event is wanted, else by
+//! the index.
 
 use bytes::Bytes;
 
-use super::{Budget, EventFilter, PageEnd, PageLimits, Span, Take, parsed};
+use super::{Budget, PageEnd, PageLimits, Span, Take, parsed};
 use crate::decision::Decision;
 use crate::decision::format::parse_header;
 use crate::event::RecordedEvent;
-use crate::storage::log::{Direction, Log, ReadError};
+use crate::query::Query;
+use crate::storage::log::{Direction, FindError, Log, ReadError};
 
-/// Reads a page of the events that a filter asks for.
+/// Reads a page of the events that match a query.
 ///
 /// # Errors
-/// [`ReadError`] when a record is damaged or the file cannot be read.
+/// [`ReadError`] when a record is damaged or the log or its index cannot be read.
 pub fn log_page(
     log: &Log,
-    filter: &EventFilter,
+    query: &Query,
     span: &Span,
     limits: PageLimits,
     take: impl Take,
@@ -23,88 +25,141 @@ pub fn log_page(
     let Some((first, last)) = span.bounds(newest) else {
         return Ok(PageEnd { head: newest, next: None });
     };
-    let mut page = Page { filter, first, last, at: None, budget: Budget::new(limits), take };
-    match span.direction {
-        Direction::Forward => {
-            let mut decision = log.decision_after_position(first - 1)?;
-            while !page.is_done(last) {
-                let group = log.group(decision)?.ok_or_else(|| missing(decision))?;
-                for (_, record) in group.records_from(decision) {
-                    page.consider(&record, span.direction)?;
-                    if page.is_done(last) {
-                        break;
-                    }
-                }
-                decision = group.last() + 1;
-            }
-            let at = page.at.unwrap_or(last);
-            Ok(PageEnd { head: at, next: (at < last).then_some(at) })
-        }
-        Direction::Backward => {
-            let mut decision = log.decision_after_position(last - 1)?;
-            while !page.is_done(first) {
-                let group = log.group(decision)?.ok_or_else(|| missing(decision))?;
-                let newest_first = group.records_from(group.first()).rev();
-                for (_, record) in newest_first.skip_while(|(number, _)| *number > decision) {
-                    page.consider(&record, span.direction)?;
-                    if page.is_done(first) {
-                        break;
-                    }
-                }
-                decision = group.first().saturating_sub(1);
-            }
-            let at = page.at.unwrap_or(first);
-            Ok(PageEnd { head: last, next: (at > first).then_some(at) })
-        }
+    let direction = span.direction;
+    let budget = Budget::new(limits);
+    let mut page = Page { first, last, direction, at: None, budget, take };
+    if query.is_everything() {
+        page.scan(log)?;
+    } else {
+        page.find(log, query)?;
     }
+    Ok(page.end())
 }
 
 fn missing(decision: u64) -> ReadError {
     ReadError::Damaged(format!("decision {decision} is missing"))
 }
 
-struct Page<'a, T> {
-    filter: &'a EventFilter,
+struct Page<T> {
     first: u64,
     last: u64,
-    /// The position looked at last.
+    direction: Direction,
+    /// The position considered last.
     at: Option<u64>,
     budget: Budget,
     take: T,
 }
 
-impl<T: Take> Page<'_, T> {
-    fn is_done(&self, end: u64) -> bool {
-        self.at == Some(end) || self.budget.is_spent()
+impl<T: Take> Page<T> {
+    /// Takes every event.
+    fn scan(&mut self, log: &Log) -> Result<(), ReadError> {
+        let start = match self.direction {
+            Direction::Forward => self.first,
+            Direction::Backward => self.last,
+        };
+        let mut decision = log.decision_after_position(start - 1)?;
+        while !self.is_done() {
+            let group = log.group(decision)?.ok_or_else(|| missing(decision))?;
+            match self.direction {
+                Direction::Forward => {
+                    self.take_all(group.records_from(decision))?;
+                    decision = group.last() + 1;
+                }
+                Direction::Backward => {
+                    let newest_first = group.records_from(group.first()).rev();
+                    self.take_all(newest_first.skip_while(|(number, _)| *number > decision))?;
+                    decision = group.first().saturating_sub(1);
+                }
+            }
+        }
+        Ok(())
     }
 
-    fn consider(&mut self, record: &Bytes, direction: Direction) -> Result<(), ReadError> {
-        // Rejections hold no events: they cost a look at their header.
-        if parse_header(record)?.event_count == 0 {
-            return Ok(());
+    fn take_all(&mut self, records: impl Iterator<Item = (u64, Bytes)>) -> Result<(), ReadError> {
+        for (_, record) in records {
+            // Rejections hold no events: they cost a look at their header.
+            if parse_header(&record)?.event_count > 0 {
+                let decision = parsed(&record)?;
+                match self.direction {
+                    Direction::Forward => {
+                        decision.events.iter().for_each(|event| self.look(&decision, event));
+                    }
+                    Direction::Backward => {
+                        decision.events.iter().rev().for_each(|event| self.look(&decision, event));
+                    }
+                }
+            }
+            if self.is_done() {
+                break;
+            }
         }
-        let decision = parsed(record)?;
-        match direction {
-            Direction::Forward => {
-                decision.events.iter().for_each(|event| self.look(&decision, event));
+        Ok(())
+    }
+
+    /// Takes the events that the index names.
+    fn find(&mut self, log: &Log, query: &Query) -> Result<(), ReadError> {
+        let (range, back) = match self.direction {
+            Direction::Forward => ((self.first, self.last), -1),
+            Direction::Backward => ((self.last, self.first), 1),
+        };
+        let found = log.find(query, range, self.budget.limits.events).map_err(unreadable)?;
+        for hits in found.hits.chunk_by(|a, b| a.1 == b.1) {
+            let Some((_, number)) = hits.first().filter(|_| !self.budget.is_spent()) else { break };
+            let record = log.record(*number)?.ok_or_else(|| missing(*number))?;
+            let decision = parsed(&record)?;
+            for (position, _) in hits {
+                let place = position.checked_sub(decision.header.head_before + 1);
+                let place = place.and_then(|place| usize::try_from(place).ok());
+                let event = place.and_then(|place| decision.events.get(place));
+                self.look(&decision, event.ok_or_else(|| missing_event(*position, *number))?);
             }
-            Direction::Backward => {
-                decision.events.iter().rev().for_each(|event| self.look(&decision, event));
-            }
+        }
+        if !self.budget.is_spent() {
+            // Everything up to the end was considered, or up to where the search gave up.
+            let stopped = found.stopped_at.map(|at| at.saturating_add_signed(back));
+            self.at = Some(stopped.unwrap_or(range.1));
         }
         Ok(())
     }
 
     fn look(&mut self, decision: &Decision<'_>, event: &RecordedEvent<'_>) {
         let wanted = (self.first..=self.last).contains(&event.position);
-        if !wanted || self.budget.is_spent() {
-            return;
-        }
-        self.at = Some(event.position);
-        self.budget.scanned += 1;
-        if self.filter.matches(event) {
+        if wanted && !self.budget.is_spent() {
+            self.at = Some(event.position);
             self.budget.spend(event);
             (self.take)(decision, event);
         }
     }
+
+    fn is_done(&self) -> bool {
+        let end = match self.direction {
+            Direction::Forward => self.last,
+            Direction::Backward => self.first,
+        };
+        self.at == Some(end) || self.budget.is_spent()
+    }
+
+    fn end(&self) -> PageEnd {
+        match self.direction {
+            Direction::Forward => {
+                let at = self.at.unwrap_or(self.last);
+                PageEnd { head: at, next: (at < self.last).then_some(at) }
+            }
+            Direction::Backward => {
+                let at = self.at.unwrap_or(self.first);
+                PageEnd { head: self.last, next: (at > self.first).then_some(at) }
+            }
+        }
+    }
+}
+
+fn unreadable(error: FindError) -> ReadError {
+    match error {
+        FindError::TooWide => ReadError::Unavailable("a search took too many steps".into()),
+        FindError::Index(reason) => ReadError::Unavailable(reason),
+    }
+}
+
+fn missing_event(position: u64, decision: u64) -> ReadError {
+    ReadError::Damaged(format!("decision {decision} does not hold event {position}"))
 }

@@ -4,8 +4,10 @@ use crate::decision::{
     ActivationRecord, CommandRecord, Draft, ModuleRef, Outcome, RecordedContext, Rejection, Saw,
 };
 use crate::event::{JSON, NewEvent};
+use crate::names::Name;
 use crate::names::{EventType, StreamId};
-use crate::storage::log::{LogLimits, Submission, Work};
+use crate::query::{Query, QueryItem};
+use crate::storage::log::{IndexLimits, LogLimits, Submission, Work};
 use crate::tasks::Spawner;
 
 /// A log with streams `a-1` (versions 1 to 5) and `b-1` (1 to 3), rejections and an activation.
@@ -18,11 +20,17 @@ struct Sample {
 
 impl Sample {
     fn new() -> Self {
+        Self::with_steps(100_000)
+    }
+
+    /// A sample in which one search takes so many steps at most.
+    fn with_steps(search_leaps: u64) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let spawner = Spawner::default();
+        let index = IndexLimits { search_leaps, ..IndexLimits::default() };
+        let limits = LogLimits { index, ..LogLimits::default() };
         let (log, _writer) =
-            Log::open(dir.path(), "store", LogLimits::default(), Clock::system(), &spawner)
-                .expect("opens");
+            Log::open(dir.path(), "store", limits, Clock::system(), &spawner).expect("opens");
         let sample = Self { log, _dir: dir };
         sample.append(command("a-1", 0, 2));
         sample.append(command("b-1", 0, 1));
@@ -46,12 +54,7 @@ impl Sample {
         answer.recv().expect("answers").expect("appends");
     }
 
-    fn log_page(
-        &self,
-        filter: &EventFilter,
-        span: Span,
-        limits: PageLimits,
-    ) -> (Vec<u64>, PageEnd) {
+    fn log_page(&self, filter: &Query, span: Span, limits: PageLimits) -> (Vec<u64>, PageEnd) {
         let mut seen = Vec::new();
         let end = log_page(&self.log, filter, &span, limits, |_, event| seen.push(event.position));
         (seen, end.expect("reads"))
@@ -128,7 +131,7 @@ fn follow(direction: Direction, mut page: impl FnMut(Span) -> (Vec<u64>, Option<
 #[test]
 fn pages_of_any_size_follow_each_other_without_gap_or_repetition() {
     let sample = Sample::new();
-    let everything = EventFilter::default();
+    let everything = Query::default();
     for events in 1..=9 {
         for direction in [Direction::Forward, Direction::Backward] {
             let limits = PageLimits { events, ..ALL };
@@ -153,7 +156,7 @@ fn pages_of_any_size_follow_each_other_without_gap_or_repetition() {
 #[test]
 fn bounds_are_exclusive() {
     let sample = Sample::new();
-    let everything = EventFilter::default();
+    let everything = Query::default();
     for (after, before, expected) in [
         (2, Some(5), &[3, 4][..]),
         (7, None, &[8]),
@@ -174,30 +177,91 @@ fn bounds_are_exclusive() {
     assert_eq!(sample.stream_page(span(9, None, Direction::Forward), ALL).0, [0; 0]);
 }
 
-#[test]
-fn a_scan_that_finds_nothing_goes_on_where_it_stopped() {
-    let sample = Sample::new();
-    let filter = EventFilter {
-        categories: vec![crate::names::Name::parse("b").expect("valid")],
-        ..EventFilter::default()
+/// Events of category `b`; each takes two steps to find.
+fn of_b() -> Query {
+    let item = QueryItem {
+        types: vec![EventType::parse("Happened").expect("valid")],
+        categories: vec![Name::parse("b").expect("valid")],
+        ..QueryItem::default()
     };
-    let limits = PageLimits { scan: 2, ..ALL };
-    let (seen, end) = sample.log_page(&filter, span(0, None, Direction::Forward), limits);
+    Query { items: vec![item] }
+}
+
+#[test]
+fn a_search_that_runs_out_of_steps_goes_on_where_it_stopped() {
+    let sample = Sample::with_steps(2);
+    let (seen, end) = sample.log_page(&of_b(), span(0, None, Direction::Forward), ALL);
     assert_eq!((seen, end), (vec![], PageEnd { head: 2, next: Some(2) }));
-    for direction in [Direction::Forward, Direction::Backward] {
-        let mut found = follow(direction, |span| {
-            let (seen, end) = sample.log_page(&filter, span, limits);
-            (seen, end.next)
-        });
-        found.sort_unstable();
-        assert_eq!(found, [3, 5, 6]);
+    let (seen, end) = sample.log_page(&of_b(), span(0, None, Direction::Backward), ALL);
+    assert_eq!((seen, end), (vec![], PageEnd { head: 8, next: Some(7) }));
+}
+
+#[test]
+fn what_the_index_names_comes_page_by_page_however_few_steps_there_are() {
+    for steps in 2..12 {
+        let sample = Sample::with_steps(steps);
+        for events in 1..4 {
+            let limits = PageLimits { events, ..ALL };
+            for direction in [Direction::Forward, Direction::Backward] {
+                let mut found = follow(direction, |span| {
+                    let (seen, end) = sample.log_page(&of_b(), span, limits);
+                    (seen, end.next)
+                });
+                if direction == Direction::Backward {
+                    found.reverse();
+                }
+                assert_eq!(found, [3, 5, 6], "{steps} steps, {events} events");
+            }
+        }
     }
+}
+
+#[test]
+fn records_are_found_by_what_they_are_about() {
+    let sample = Sample::new();
+    let find = |filter: DecisionFilter| {
+        let mut seen = Vec::new();
+        let take = |_: &Bytes, decision: &Decision<'_>| seen.push(decision.header.decision);
+        let end = decision_page(&sample.log, &filter, 0, ALL, take).expect("reads");
+        assert_eq!((end.head, end.next), (8, None));
+        seen
+    };
+    let all = DecisionFilter::default;
+    let of = |kind| DecisionFilter { kind: Some(kind), ..all() };
+    let with = |outcome| DecisionFilter { outcome: Some(outcome), ..all() };
+    assert_eq!(find(all()), [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(find(of(DecisionKind::Activation)), [6]);
+    assert_eq!(find(of(DecisionKind::Append)), [0; 0]);
+    assert_eq!(find(with(DecisionOutcome::Rejected)), [3, 8]);
+    assert_eq!(find(with(DecisionOutcome::Committed)), [1, 2, 4, 5, 7]);
+    let aggregate = Some(Name::parse("b").expect("valid"));
+    assert_eq!(find(DecisionFilter { aggregate, ..all() }), [2, 5]);
+
+    let nothing = of(DecisionKind::Append);
+    let limits = PageLimits { scan: 3, ..ALL };
+    let end = decision_page(&sample.log, &nothing, 2, limits, |_, _| ()).expect("reads");
+    assert_eq!((end.head, end.next), (5, Some(5)));
+}
+
+#[test]
+fn streams_are_listed_with_their_times() {
+    let sample = Sample::new();
+    let after = StreamId::parse("a-1").expect("valid");
+    let list = |prefix, after, limit| streams(&sample.log, prefix, after, limit).expect("reads");
+    let names = |list: &[StreamSummary]| {
+        list.iter().map(|s| (s.stream.clone(), s.version)).collect::<Vec<_>>()
+    };
+    let (all, more) = list("", None, 10);
+    assert_eq!((names(&all), more), (vec![("a-1".into(), 5), ("b-1".into(), 3)], false));
+    assert!(all.iter().all(|s| 0 < s.first_at_ms && s.first_at_ms <= s.last_at_ms));
+    assert_eq!((list("", None, 1).1, list("a", None, 1).1), (true, false));
+    assert_eq!(names(&list("", Some(&after), 10).0), [("b-1".into(), 3)]);
 }
 
 #[test]
 fn the_head_is_the_newest_position_considered() {
     let sample = Sample::new();
-    let everything = EventFilter::default();
+    let everything = Query::default();
     let head = |after, before, direction, events| {
         let limits = PageLimits { events, ..ALL };
         sample.log_page(&everything, span(after, before, direction), limits).1.head

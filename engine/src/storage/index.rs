@@ -184,83 +184,76 @@ impl Index {
     ) -> Result<Found, FindError> {
         let plan = Plan::new(query);
         let direction = if from <= until { Direction::Forward } else { Direction::Backward };
-        let mut leaps = self.limits.search_leaps;
-        let mut hits = Vec::new();
-        let mut at = from;
-        if direction == Direction::Backward {
-            let base = self.find_in_memory(&plan, (from, until), limit, &mut leaps, &mut hits)?;
-            at = at.min(base.position);
-        }
-        loop {
-            let base = self.layers.read().base;
-            let file_until = match direction {
-                Direction::Forward => until.min(base.position),
-                Direction::Backward => until,
-            };
-            let inside = match direction {
-                Direction::Forward => at <= file_until,
-                Direction::Backward => at >= file_until && at > 0,
-            };
-            if inside && hits.len() < limit {
-                self.find_in_file(&plan, (at, file_until), limit, &mut leaps, &mut hits)?;
+        let mut search = Search::new(&plan, direction, limit, self.limits.search_leaps);
+        match direction {
+            Direction::Backward => {
+                let base = self.find_in_memory(&mut search, from, until)?;
+                self.find_in_file(&mut search, from.min(base.position), until)?;
             }
-            if direction == Direction::Backward {
-                return Ok(Found { hits });
-            }
-            at = at.max(file_until + 1);
-            // What was flushed meanwhile is no longer in memory: it is looked for in the file.
-            if self.layers.read().base == base {
-                let in_memory = (at, until);
-                self.find_in_memory(&plan, in_memory, limit, &mut leaps, &mut hits)?;
-                return Ok(Found { hits });
+            Direction::Forward => {
+                let mut at = from;
+                loop {
+                    let base = self.layers.read().base;
+                    self.find_in_file(&mut search, at, until.min(base.position))?;
+                    at = at.max(base.position.saturating_add(1));
+                    let base = self.find_in_memory(&mut search, at, until)?;
+                    // What was flushed meanwhile is no longer in memory: it is looked for in the
+                    // file.
+                    if search.is_over() || at > until || at > base.position {
+                        break;
+                    }
+                }
             }
         }
+        Ok(search.found)
     }
-}
 
-impl Index {
-    /// Searches what is in memory, and answers what the file then held.
+    /// Searches what is in memory, and answers what the file then held. Forward, it does nothing
+    /// when that includes `from`.
     fn find_in_memory(
         &self,
-        plan: &Plan,
-        (from, until): (u64, u64),
-        limit: usize,
-        leaps: &mut u64,
-        hits: &mut Vec<blocks::Pair>,
+        search: &mut Search<'_>,
+        from: u64,
+        until: u64,
     ) -> Result<Head, FindError> {
         let layers = self.layers.read();
-        let forward = from <= until;
-        let direction = if forward { Direction::Forward } else { Direction::Backward };
-        let until = if forward { until } else { until.max(layers.base.position + 1) };
-        if forward || from >= until {
-            let nearest = |label: &[u8], at, direction| {
+        // Older events are in the file.
+        let oldest = layers.base.position.saturating_add(1);
+        let (span, is_empty) = match search.direction {
+            Direction::Forward => ((from, until), from < oldest || from > until),
+            Direction::Backward => ((from, until.max(oldest)), from < until.max(oldest)),
+        };
+        if !is_empty && !search.is_over() {
+            search.run(span, |label, at, direction| {
                 let pairs = layers.memory().filter_map(|fresh| fresh.nearest(label, at, direction));
                 Ok(match direction {
                     Direction::Forward => pairs.min(),
                     Direction::Backward => pairs.max(),
                 })
-            };
-            Search { plan, direction, nearest }.run(from, until, limit, leaps, hits)?;
+            })?;
         }
         Ok(layers.base)
     }
 
     fn find_in_file(
         &self,
-        plan: &Plan,
-        (from, until): (u64, u64),
-        limit: usize,
-        leaps: &mut u64,
-        hits: &mut Vec<blocks::Pair>,
+        search: &mut Search<'_>,
+        from: u64,
+        until: u64,
     ) -> Result<(), FindError> {
-        let direction = if from <= until { Direction::Forward } else { Direction::Backward };
+        let is_empty = match search.direction {
+            Direction::Forward => from > until,
+            Direction::Backward => from < until || from == 0,
+        };
+        if is_empty || search.is_over() {
+            return Ok(());
+        }
         let view = self.file.view();
         let mut cursors: HashMap<&[u8], LabelCursor<'_>> = HashMap::new();
-        let nearest = |label, at, direction| {
+        search.run((from, until), |label, at, direction| {
             let cursor = cursors.entry(label).or_insert_with(|| LabelCursor::new(&view, label));
             Ok(cursor.nearest(at, direction)?)
-        };
-        Search { plan, direction, nearest }.run(from, until, limit, leaps, hits)
+        })
     }
 }
 

@@ -238,10 +238,11 @@ impl Log {
     }
 
     /// Up to `limit` events that match a query, from one position to another, both included, in
-    /// that order. The query must leave something out.
+    /// that order. The query must leave something out. A search that takes too many steps stops
+    /// and says where.
     ///
     /// # Errors
-    /// [`FindError`] when it takes too many steps or the index cannot be read.
+    /// [`FindError`] when the index cannot be read.
     pub fn find(&self, query: &Query, range: (u64, u64), limit: usize) -> Result<Found, FindError> {
         self.shared.index.find(query, range, limit)
     }
@@ -368,7 +369,11 @@ impl Shared {
             return Ok(Some(after + 1));
         }
         let found = self.index.find(query, (after + 1, newest), 1)?;
-        Ok(found.hits.first().map(|hit| hit.0))
+        match (found.hits.first(), found.stopped_at) {
+            (Some(hit), _) => Ok(Some(hit.0)),
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err(FindError::TooWide),
+        }
     }
 
     fn move_head(&self, head: Head) {

@@ -11,7 +11,7 @@ use crate::query::{Query, QueryItem};
 /// Why a search found no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FindError {
-    /// It took more leaps than it may.
+    /// It took more steps than it may.
     TooWide,
     /// The index cannot be read.
     Index(String),
@@ -22,6 +22,9 @@ pub enum FindError {
 pub struct Found {
     /// Position and decision of each event, in the order of the search.
     pub hits: Vec<Pair>,
+    /// Where the search has to go on, where it ran out of steps: everything before, in its order,
+    /// was considered.
+    pub stopped_at: Option<u64>,
 }
 
 /// For each item its groups: an event must have a label of each group.
@@ -43,72 +46,131 @@ impl Plan {
     }
 }
 
-/// One search in one place: `nearest` tells the nearest event of a label at or beyond a position.
-pub(super) struct Search<'a, F> {
-    pub(super) plan: &'a Plan,
+/// One search: from where to where, both included, which way, and what it may still cost.
+pub(super) struct Search<'p> {
+    items: Vec<Item<'p>>,
     pub(super) direction: Direction,
-    pub(super) nearest: F,
+    limit: usize,
+    steps: u64,
+    pub(super) found: Found,
 }
 
-impl<'a, F> Search<'a, F>
-where
-    F: FnMut(&'a [u8], u64, Direction) -> Result<Option<Pair>, FindError>,
-{
-    /// Adds the events from `at` to `until`, both included, until `hits` holds `limit`.
+/// One item of the plan: everything before `at` was considered.
+struct Item<'p> {
+    groups: &'p [Vec<Label>],
+    at: u64,
+    /// How many groups in a row, up to the one asked last, have the event at `at`.
+    agreed: usize,
+    /// The group to ask next.
+    turn: usize,
+    /// What is at `at`, once all agree.
+    hit: Option<Pair>,
+    /// There is nothing more in the place that is searched.
+    exhausted: bool,
+}
+
+impl<'p> Search<'p> {
+    pub(super) fn new(plan: &'p Plan, direction: Direction, limit: usize, steps: u64) -> Self {
+        let item = |groups: &'p Vec<Vec<Label>>| Item {
+            groups,
+            at: 0,
+            agreed: 0,
+            turn: 0,
+            hit: None,
+            exhausted: false,
+        };
+        let items = plan.items.iter().map(item).collect();
+        Self { items, direction, limit, steps, found: Found::default() }
+    }
+
+    /// Whether there is nothing more to look for.
+    pub(super) fn is_over(&self) -> bool {
+        self.found.hits.len() >= self.limit || self.found.stopped_at.is_some()
+    }
+
+    /// Searches one place from `from` to `until`, both included. `nearest` tells the nearest event
+    /// of a label there, at or beyond a position.
+    ///
+    /// The item that is furthest behind always goes next. So all of them get on, however far
+    /// apart their events lie, and a search that runs out of steps has got somewhere.
     pub(super) fn run(
         &mut self,
-        mut at: u64,
-        until: u64,
-        limit: usize,
-        leaps: &mut u64,
-        hits: &mut Vec<Pair>,
+        (from, until): (u64, u64),
+        mut nearest: impl FnMut(&'p [u8], u64, Direction) -> Result<Option<Pair>, FindError>,
     ) -> Result<(), FindError> {
-        while hits.len() < limit {
-            let mut best = None;
-            for item in &self.plan.items {
-                let next = self.next(item, at, leaps)?;
-                best = closer(self.direction, best, next);
+        for item in &mut self.items {
+            item.begin(from);
+        }
+        let direction = self.direction;
+        while !self.is_over() {
+            let open = self
+                .items
+                .iter_mut()
+                .filter(|item| !item.exhausted && !is_beyond(direction, item.at, until));
+            let behind = match direction {
+                Direction::Forward => open.min_by_key(|item| item.at),
+                Direction::Backward => open.max_by_key(|item| item.at),
+            };
+            let Some(item) = behind else { break };
+            if let Some(hit) = item.hit {
+                // Another item may have found it as well.
+                if self.found.hits.last().is_none_or(|last| last.0 != hit.0) {
+                    self.found.hits.push(hit);
+                }
+                item.pass(direction);
+            } else if !item.step(direction, &mut self.steps, &mut nearest)? {
+                self.found.stopped_at = Some(item.at);
             }
-            let Some(hit) = best.filter(|hit| !is_beyond(self.direction, hit.0, until)) else {
-                break;
-            };
-            hits.push(hit);
-            let next = match self.direction {
-                Direction::Forward => hit.0.checked_add(1),
-                Direction::Backward => hit.0.checked_sub(1),
-            };
-            let Some(next) = next else { break };
-            at = next;
         }
         Ok(())
     }
+}
 
-    /// The nearest event that has a label of every group.
-    fn next(
-        &mut self,
-        groups: &'a [Vec<Label>],
-        mut at: u64,
-        leaps: &mut u64,
-    ) -> Result<Option<Pair>, FindError> {
-        'candidate: loop {
-            let mut agreed = None;
-            for group in groups {
-                *leaps = leaps.checked_sub(1).ok_or(FindError::TooWide)?;
-                let mut best = None;
-                for label in group {
-                    let next = (self.nearest)(label, at, self.direction)?;
-                    best = closer(self.direction, best, next);
-                }
-                let Some(best) = best else { return Ok(None) };
-                if best.0 != at && agreed.is_some() {
-                    at = best.0;
-                    continue 'candidate;
-                }
-                at = best.0;
-                agreed = Some(best);
-            }
-            return Ok(agreed);
+impl<'p> Item<'p> {
+    fn begin(&mut self, at: u64) {
+        *self = Self { groups: self.groups, at, agreed: 0, turn: 0, hit: None, exhausted: false };
+    }
+
+    /// Leaves the hit behind.
+    fn pass(&mut self, direction: Direction) {
+        let next = match direction {
+            Direction::Forward => self.at.checked_add(1),
+            Direction::Backward => self.at.checked_sub(1),
+        };
+        match next {
+            Some(at) => self.begin(at),
+            None => self.exhausted = true,
         }
+    }
+
+    /// Asks the next group; false when that would take more steps than are left.
+    fn step(
+        &mut self,
+        direction: Direction,
+        steps: &mut u64,
+        nearest: &mut impl FnMut(&'p [u8], u64, Direction) -> Result<Option<Pair>, FindError>,
+    ) -> Result<bool, FindError> {
+        let Some(group) = self.groups.get(self.turn) else {
+            self.exhausted = true;
+            return Ok(true);
+        };
+        match steps.checked_sub(u64::try_from(group.len()).unwrap_or(u64::MAX)) {
+            Some(left) => *steps = left,
+            None => return Ok(false),
+        }
+        let mut best = None;
+        for label in group {
+            best = closer(direction, best, nearest(label, self.at, direction)?);
+        }
+        let Some(best) = best else {
+            self.exhausted = true;
+            return Ok(true);
+        };
+        self.agreed = if best.0 == self.at { self.agreed + 1 } else { 1 };
+        self.at = best.0;
+        self.turn = (self.turn + 1) % self.groups.len();
+        self.hit = (self.agreed == self.groups.len()).then_some(best);
+        Ok(true)
     }
 }
 
