@@ -12,6 +12,7 @@ mod command;
 mod counters;
 mod error;
 mod events;
+mod follow;
 mod health;
 mod hosts;
 mod limits;
@@ -26,6 +27,7 @@ mod routes;
 mod segments;
 mod server;
 mod states;
+mod taken;
 mod views;
 mod waiting;
 
@@ -67,6 +69,7 @@ pub async fn serve(
     settings: Settings,
     stop: impl Future<Output = ()>,
 ) {
+    let subscriptions = Arc::clone(engine.subscriptions());
     let Settings { limits, local_only, bench_route, metrics } = settings;
     let app = app::App {
         engine,
@@ -76,12 +79,20 @@ pub async fn serve(
         metrics: metrics.clone(),
     };
     let site = server::Site::new(routes::router(app), local_only);
-    let served = server::run(listener, site, &limits, stop);
-    match metrics {
-        Some(metrics) => tokio::select! {
-            () = served => {}
-            () = metrics.upkeep() => {}
-        },
-        None => served.await,
+    let served = server::run(listener, site, &limits, async {
+        stop.await;
+        // Their answers would never end.
+        subscriptions.close();
+    });
+    let upkeep = async {
+        match metrics {
+            Some(metrics) => metrics.upkeep().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = served => {}
+        () = upkeep => {}
+        () = subscriptions.relay() => {}
     }
 }

@@ -19,5 +19,6 @@ mod contract;
 mod crash;
 mod demo;
 mod hostile;
+mod live;
 mod projections;
 mod swap;

@@ -14,6 +14,7 @@ use crate::tasks;
 use super::answer::{Answer, IMMUTABLE, json, json_response, with_position, with_version};
 use super::app::{App, Shared};
 use super::error::{INVALID_NAME, Problem, UNKNOWN_DECISION, UNKNOWN_EVENT, UNKNOWN_STREAM};
+use super::follow::{self, Format};
 use super::params::{Params, encode, invalid};
 use super::segments::Segments;
 use super::views::{DecisionView, EventView};
@@ -25,6 +26,9 @@ pub(super) async fn of_stream(
     request: Request,
 ) -> Answer {
     let stream = segments.stream("stream")?;
+    if let Some(format) = Format::asked(request.headers()) {
+        return follow::stream(&app, stream, format, request.headers(), request.uri()).await;
+    }
     let mut params = Params::parse(request.uri())?;
     let (span, limits) = span(&mut params, &app)?;
     params.end()?;
@@ -47,6 +51,9 @@ pub(super) fn unknown_stream(stream: &StreamId) -> Problem {
 
 /// `GET /v1/events`.
 pub(super) async fn of_log(State(app): State<Shared>, request: Request) -> Answer {
+    if let Some(format) = Format::asked(request.headers()) {
+        return follow::log(&app, format, request.headers(), request.uri());
+    }
     let mut params = Params::parse(request.uri())?;
     let (span, limits) = span(&mut params, &app)?;
     let filter = EventFilter {
@@ -103,7 +110,7 @@ fn immutable(mut response: Response) -> Response {
     response
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     match tasks::blocking(read).await {
@@ -139,7 +146,7 @@ fn span(params: &mut Params, app: &App) -> Result<(Span, PageLimits), Problem> {
     Ok((span, limits))
 }
 
-fn names<T>(
+pub(super) fn names<T>(
     params: &mut Params,
     parameter: &'static str,
     parse: impl Fn(&str) -> Result<T, NameError>,

@@ -245,6 +245,11 @@ impl Log {
         if decision == 0 || decision > self.head().decision {
             return Ok(None);
         }
+        self.stored_group(decision)
+    }
+
+    /// The group that holds a record that is durable, whether or not the head has passed it.
+    fn stored_group(&self, decision: u64) -> Result<Option<Arc<Group>>, ReadError> {
         let Some(row) = self.shared.file.row_of(decision)? else { return Ok(None) };
         if let Some(group) = self.shared.groups.get(&row) {
             return Ok(Some(group));
@@ -270,7 +275,10 @@ impl Log {
         decisions
             .into_iter()
             .map(|decision| {
-                self.record(decision)?
+                // The index is a moment ahead of the head.
+                let group = self.stored_group(decision)?;
+                group
+                    .and_then(|group| group.record(decision))
                     .ok_or_else(|| ReadError::Damaged(format!("decision {decision} is missing")))
             })
             .collect()
