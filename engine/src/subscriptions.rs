@@ -264,3 +264,6 @@ impl Subscription {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,9 @@
 //! The accept loop: connections with limits in number, per address and in time.
 //!
 //! Promises: a connection that sends no whole head in time is closed, and so is an idle one and
-//! one that does not take what is written to it; a failure to accept is waited out; told to stop, it takes no more, lets those under way finish
-//! for a grace period, and then ends them. HTTP/1.1 only.
+//! one that takes nothing of what is written to it; a failure to accept is waited out; told to
+//! stop, it takes no more, lets those under way finish for a grace period, and then ends them.
+//! HTTP/1.1 only.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
