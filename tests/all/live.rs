@@ -2,11 +2,14 @@
 
 mod follower;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, account};
+use crate::harness::{Client, Server, account, hostile};
 use follower::{Event, Follower, LINES, SSE};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -299,10 +302,72 @@ fn five_hundred_idle_followers_get_the_last_event() {
     idle_followers(500);
 }
 
+/// Whether tests that need many connections run too.
+fn is_full_suite() -> bool {
+    let is_full = std::env::var("FACTUM_SUITE").is_ok_and(|suite| suite == "full");
+    if is_full {
+        // Often 1,024 at first.
+        let limit = getrlimit(Resource::Nofile);
+        let most = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        setrlimit(Resource::Nofile, most).expect("is raised");
+    }
+    is_full
+}
+
 #[test]
 fn two_thousand_idle_followers_fit_in_64_mib() {
-    if std::env::var("FACTUM_SUITE").is_ok_and(|suite| suite == "full") {
+    if is_full_suite() {
         let kb = idle_followers(2_000);
         assert!(kb < 64 << 10, "they take {kb} kB");
     }
+}
+
+#[test]
+fn five_thousand_waiters_take_under_4_kb_each() {
+    if !is_full_suite() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start_with(dir.path(), &["--connections-per-address", "6000"]);
+    server.install(hostile());
+    let behave = "/v1/aggregates/hostile/1/commands/behave";
+    server.client.post(behave, &json!({})).ok();
+    // The read model never gets to position 2.
+    server.client.post(behave, &json!({"poison": "bad_json"})).ok();
+    let address = server.client.base.strip_prefix("http://").expect("an address");
+    let ask = |connection: &mut TcpStream, path: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n");
+        connection.write_all(request.as_bytes()).expect("is sent");
+    };
+    let answer = |connection: &mut TcpStream| {
+        let mut start = [0; 12];
+        connection.read_exact(&mut start).expect("is answered");
+        let mut rest = [0; 4096];
+        let read = connection.read(&mut rest).expect("is answered");
+        (start, String::from_utf8_lossy(&rest[..read]).into_owned())
+    };
+    let mut connections: Vec<_> = (0..5_000)
+        .map(|_| {
+            let mut connection = TcpStream::connect(address).expect("connects");
+            ask(&mut connection, "/livez");
+            assert_eq!(&answer(&mut connection).0, b"HTTP/1.1 200");
+            connection
+        })
+        .collect();
+    let before = server.memory_kb("VmRSS:");
+    for connection in &mut connections {
+        ask(connection, "/v1/read-models/hostile_rows?min_position=2&wait=10");
+    }
+    let mut most = 0;
+    for _ in 0..40 {
+        std::thread::sleep(Duration::from_millis(50));
+        most = server.memory_kb("VmRSS:").max(most);
+    }
+    let kb = most.saturating_sub(before);
+    eprintln!("5000 waiters: {kb} kB beyond their connections");
+    for connection in &mut connections {
+        let (start, rest) = answer(connection);
+        assert_eq!(&start, b"HTTP/1.1 503", "{rest}");
+    }
+    assert!(kb < 4 * 5_000, "they take {kb} kB");
 }
