@@ -59,7 +59,7 @@ fn read_to(follower: &mut Follower, position: u64) -> (Vec<Value>, Option<u64>) 
     let mut at = 0;
     while at < position {
         match follower.next().expect("goes on") {
-            Event::Event { id, data } => {
+            Event::Recorded { id, data } => {
                 assert_eq!(data["position"], id);
                 events.push(data);
                 at = id;
@@ -167,16 +167,16 @@ fn filters_narrow_what_is_followed_and_the_id_moves_on() {
     let path = "/v1/events?type=Opened&type=Withdrawn&category=account";
     let mut opened = Follower::start(client, path, SSE, &[]);
     let mut nothing = Follower::start(client, "/v1/events?tag=none", SSE, &[]);
-    assert!(matches!(opened.next(), Some(Event::Event { id: 1, .. })));
+    assert!(matches!(opened.next(), Some(Event::Recorded { id: 1, .. })));
     assert!(matches!(opened.next(), Some(Event::CaughtUp { id: 21, .. })));
     assert!(matches!(nothing.next(), Some(Event::CaughtUp { id: 21, .. })));
     write(client, "2", 20);
-    assert!(matches!(opened.next(), Some(Event::Event { id: 22, .. })));
+    assert!(matches!(opened.next(), Some(Event::Recorded { id: 22, .. })));
     let withdraw = "/v1/aggregates/account/2/commands/withdraw";
     client.post(withdraw, &json!({"amount": 1})).ok();
-    assert!(matches!(opened.next(), Some(Event::Event { id: 43, .. })));
+    assert!(matches!(opened.next(), Some(Event::Recorded { id: 43, .. })));
     let mut one = Follower::start(client, "/v1/events?after=40&limit=1", SSE, &[]);
-    assert!(matches!(one.next(), Some(Event::Event { id: 41, .. })));
+    assert!(matches!(one.next(), Some(Event::Recorded { id: 41, .. })));
     assert!(one.ended_well());
 }
 
@@ -233,7 +233,7 @@ fn a_quiet_follower_hears_that_all_is_well() {
     }
     write(&server.client, "1", 0);
     let event = std::iter::from_fn(|| follower.next()).find(|e| !matches!(e, Event::Heartbeat));
-    assert!(matches!(event, Some(Event::Event { id: 1, .. })));
+    assert!(matches!(event, Some(Event::Recorded { id: 1, .. })));
 }
 
 #[test]
@@ -257,7 +257,7 @@ fn who_reads_nothing_is_cut_off_and_holds_up_nobody() {
     // What it has of whole events is the beginning, and it can go on from there.
     let seen: Vec<_> = std::iter::from_fn(|| stalled.next())
         .filter_map(|event| match event {
-            Event::Event { data, .. } => Some(data),
+            Event::Recorded { data, .. } => Some(data),
             _ => None,
         })
         .collect();
@@ -288,7 +288,7 @@ fn idle_followers(count: usize) -> u64 {
     let withdraw = "/v1/aggregates/account/1/commands/withdraw";
     let last = client.post(withdraw, &json!({"amount": 1})).ok().json["position"].clone();
     for follower in &mut followers {
-        let Some(Event::Event { id, .. }) = follower.next() else { panic!("not an event") };
+        let Some(Event::Recorded { id, .. }) = follower.next() else { panic!("not an event") };
         assert_eq!(last, id);
     }
     eprintln!("{count} followers: {idle} kB idle, {with_appends} kB after appends");

@@ -14,7 +14,7 @@ pub const LINES: &str = "application/x-ndjson";
 /// What a follower gets.
 #[derive(Debug)]
 pub enum Event {
-    Event { id: u64, data: Value },
+    Recorded { id: u64, data: Value },
     CaughtUp { id: u64, data: Value },
     Heartbeat,
 }
@@ -74,7 +74,7 @@ impl Follower {
             }
         }
         Some(match (name.as_str(), id, data) {
-            ("", Some(id), Some(data)) => Event::Event { id, data },
+            ("", Some(id), Some(data)) => Event::Recorded { id, data },
             ("caught-up", Some(id), Some(data)) => Event::CaughtUp { id, data },
             ("", None, None) if comment => Event::Heartbeat,
             other => panic!("not an event: {other:?}"),
@@ -100,6 +100,7 @@ impl Follower {
 }
 
 impl Chunks {
+    /// Leaves nothing at the end, well or not.
     fn next_chunk(&mut self) -> Option<()> {
         let mut size = String::new();
         if !std::mem::take(&mut self.is_first) {
@@ -115,7 +116,10 @@ impl Chunks {
 
 impl Read for Chunks {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.ended_well || (self.left == 0 && self.next_chunk().is_none()) || self.left == 0 {
+        if self.left == 0 && !self.ended_well {
+            self.next_chunk();
+        }
+        if self.left == 0 {
             return Ok(0);
         }
         let most = buffer.len().min(self.left);
