@@ -15,6 +15,7 @@ mod counters;
 mod decisions;
 mod error;
 mod events;
+mod follow;
 mod health;
 mod hosts;
 mod limits;
@@ -32,6 +33,7 @@ mod server;
 mod shape;
 mod states;
 mod streams;
+mod taken;
 mod views;
 mod waiting;
 
@@ -73,6 +75,7 @@ pub async fn serve(
     settings: Settings,
     stop: impl Future<Output = ()>,
 ) {
+    let subscriptions = Arc::clone(engine.subscriptions());
     let Settings { limits, local_only, bench_route, metrics } = settings;
     let app = app::App {
         engine,
@@ -82,12 +85,20 @@ pub async fn serve(
         metrics: metrics.clone(),
     };
     let site = server::Site::new(routes::router(app), local_only);
-    let served = server::run(listener, site, &limits, stop);
-    match metrics {
-        Some(metrics) => tokio::select! {
-            () = served => {}
-            () = metrics.upkeep() => {}
-        },
-        None => served.await,
+    let served = server::run(listener, site, &limits, async {
+        stop.await;
+        // Their answers would never end.
+        subscriptions.close();
+    });
+    let upkeep = async {
+        match metrics {
+            Some(metrics) => metrics.upkeep().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = served => {}
+        () = upkeep => {}
+        () = subscriptions.relay() => {}
     }
 }

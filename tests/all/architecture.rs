@@ -9,7 +9,7 @@ const MOST_LINES: usize = 400;
 const MOST_COLUMNS: usize = 100;
 
 /// Which of our own top-level modules a module may name. What is not here is an outermost command.
-const IMPORTS: [(&str, &str); 20] = [
+const IMPORTS: [(&str, &str); 21] = [
     ("names", ""),
     ("json", ""),
     ("event", "names"),
@@ -26,7 +26,12 @@ const IMPORTS: [(&str, &str); 20] = [
     ("projections", "clock decision event manifest names runtime storage tasks"),
     ("modules", "clock commands decision manifest names projections runtime storage tasks"),
     ("reads", "decision event names query storage"),
-    ("engine", "appends clock commands decision modules names projections runtime storage tasks"),
+    ("subscriptions", "decision event names query storage tasks"),
+    (
+        "engine",
+        "appends clock commands decision modules names projections runtime storage subscriptions \
+         tasks",
+    ),
     ("metrics", "engine projections"),
     ("guest_build", ""),
     ("client", ""),

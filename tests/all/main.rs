@@ -21,5 +21,6 @@ mod crash;
 mod demo;
 mod faults;
 mod hostile;
+mod live;
 mod projections;
 mod swap;
