@@ -38,15 +38,13 @@ impl Labels {
         if query.is_everything() {
             return Some(first);
         }
+        let plan = Plan::new(query);
+        // A group is bounded: no search in it is too wide.
+        let mut search = Search::new(&plan, Direction::Forward, 1, u64::MAX);
         let nearest = |label: &[u8], at, _| {
             Ok(self.labels.get(label).and_then(|pairs| at_or_after(pairs, at)))
         };
-        let mut hits = Vec::new();
-        // A group is bounded: no search in it is too wide.
-        let mut leaps = u64::MAX;
-        let plan = Plan::new(query);
-        let mut search = Search { plan: &plan, direction: Direction::Forward, nearest };
-        search.run(first, self.newest, 1, &mut leaps, &mut hits).ok()?;
-        hits.first().map(|hit| hit.0)
+        search.run((first, self.newest), nearest).ok()?;
+        search.found.hits.first().map(|hit| hit.0)
     }
 }
