@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{EVENTS, append, server};
+use crate::harness::Server;
 
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 
@@ -51,97 +52,104 @@ fn json_text_and_binary_come_back_exactly() {
     }
 }
 
+/// Sends bodies that must be refused: each with the problem's code and a part of its detail.
+fn refused(server: &Server, path: &str, cases: &[(String, &str, &str)]) {
+    for (sent, code, said) in cases {
+        let detail = server.client.send("POST", path, &JSON, sent.as_bytes()).problem(400, code);
+        assert!(detail.contains(said), "{sent}: {detail}");
+    }
+    assert_eq!(server.client.all_events(), Vec::<Value>::new(), "something was appended");
+}
+
+const BODY: &str = "invalid_body";
+const NAME: &str = "invalid_name";
+const ONE: &str = r#"{"type":"A"}"#;
+
+#[test]
+fn events_that_make_no_sense_get_a_problem_each() {
+    let (server, _dir) = server();
+    let many_tags = format!(r#""type":"A","tags":[{}"x"]"#, r#""x","#.repeat(100));
+    let text = r#""type":"A","datacontenttype":"text/plain""#;
+    let cases = [
+        (r#""data":1"#, BODY, "`type`"),
+        (r#""type":"A","kind":"B""#, BODY, "`kind`"),
+        (r#""type":7"#, BODY, "/events/1"),
+        (r#""type":"A","type":"B""#, "invalid_json", "twice"),
+        (r#""type":"A","data":{"a":1,"a":2}"#, "invalid_json", "twice"),
+        (r#""type":" A""#, NAME, "/events/1/type"),
+        (r#""type":"A","tags":["x",""]"#, NAME, "/events/1/tags/1"),
+        (&many_tags, BODY, "event_tags"),
+        (r#""type":"A","stream":"nodash""#, NAME, "/events/1/stream"),
+        (r#""type":"A","schema_version":0"#, BODY, "/events/1/schema_version"),
+        (r#""type":"A","schema_version":-1"#, BODY, "/events/1"),
+        (r#""type":"A","time":"yesterday""#, BODY, "/events/1/time"),
+        (r#""type":"A","time":"1969-12-31T23:59:59Z""#, BODY, "/events/1/time"),
+        (r#""type":"A","data":1,"data_base64":"""#, BODY, "exclude"),
+        (&format!(r#"{text},"data":"x""#), BODY, "data_base64"),
+        (text, BODY, "data_base64"),
+        (r#""type":"A","data_base64":"aGk=""#, BODY, "datacontenttype"),
+        (&format!(r#"{text},"data_base64":"?""#), BODY, "base64"),
+        (r#""type":"A","datacontenttype":"text","data_base64":"""#, BODY, "media type"),
+        (
+            r#""type":"A","datacontenttype":"application/json","data_base64":"ew==""#,
+            BODY,
+            "not JSON",
+        ),
+    ]
+    .map(|(fields, code, said)| (format!("{{\"events\":[{ONE},{{{fields}}}]}}"), code, said));
+    refused(&server, EVENTS, &cases);
+}
+
+#[test]
+fn expectations_and_conditions_that_make_no_sense_get_a_problem_each() {
+    let (server, _dir) = server();
+    let cases = [
+        (r#""expect":[]"#, BODY, "`expect`"),
+        (r#""expected":[{"stream":"a-1"}]"#, BODY, "`version`"),
+        (r#""expected":[{"stream":"a-1","version":-1}]"#, BODY, "/expected/0/version"),
+        (r#""expected":[{"stream":"a-1","version":null}]"#, BODY, "/expected/0/version"),
+        (r#""expected":[{"stream":"a","version":1}]"#, NAME, "/expected/0/stream"),
+        (r#""condition":{"queries":[]}"#, BODY, "`queries`"),
+        (r#""condition":{"query":[{"tag":[]}]}"#, BODY, "`tag`"),
+        (r#""condition":{"query":[{"types":[""]}]}"#, NAME, "/condition/query/0/types/0"),
+        (r#""condition":{"query":[],"after":-1}"#, BODY, "/condition"),
+    ]
+    .map(|(rest, code, said)| (format!("{{\"events\":[{ONE}],{rest}}}"), code, said));
+    refused(&server, EVENTS, &cases);
+}
+
 #[test]
 fn appends_that_make_no_sense_get_a_problem_each() {
     let (server, _dir) = server();
-    let event = |fields: &str| format!("{{\"events\":[{{\"type\":\"A\"}},{{{fields}}}]}}");
-    let with = |rest: &str| format!("{{\"events\":[{{\"type\":\"A\"}}],{rest}}}");
-    let many = format!("{{\"events\":[{}{{\"type\":\"A\"}}]}}", "{\"type\":\"A\"},".repeat(1000));
-    let tags = event(&format!("\"type\":\"A\",\"tags\":[{}\"x\"]", "\"x\",".repeat(100)));
-    let body = "invalid_body";
-    let cases: Vec<(String, &str, &str)> = vec![
-        (String::new(), body, "`events`"),
-        ("{}".into(), body, "`events`"),
-        ("[]".into(), body, "object"),
-        ("7".into(), body, "object"),
-        ("{\"events\":[]}".into(), body, "/events"),
-        ("{\"events\":{}}".into(), body, "sequence"),
-        ("{\"events\":[7]}".into(), body, "/events/0"),
-        ("{\"events\":[[\"A\"]]}".into(), body, "/events/0"),
-        (many, body, "append_events"),
-        (with("\"expect\":[]"), body, "`expect`"),
-        (event("\"data\":1"), body, "`type`"),
-        (event("\"type\":\"A\",\"kind\":\"B\""), body, "`kind`"),
-        (event("\"type\":7"), body, "/events/1"),
-        (event("\"type\":\"A\",\"type\":\"B\""), "invalid_json", "twice"),
-        (event("\"type\":\"A\",\"data\":{\"a\":1,\"a\":2}"), "invalid_json", "twice"),
-        (event("\"type\":\" A\""), "invalid_name", "/events/1/type"),
-        (event("\"type\":\"A\",\"tags\":[\"x\",\"\"]"), "invalid_name", "/events/1/tags/1"),
-        (tags, body, "event_tags"),
-        (event("\"type\":\"A\",\"stream\":\"nodash\""), "invalid_name", "/events/1/stream"),
-        (event("\"type\":\"A\",\"schema_version\":0"), body, "/events/1/schema_version"),
-        (event("\"type\":\"A\",\"schema_version\":-1"), body, "/events/1"),
-        (event("\"type\":\"A\",\"time\":\"yesterday\""), body, "/events/1/time"),
-        (event("\"type\":\"A\",\"time\":\"1969-12-31T23:59:59Z\""), body, "/events/1/time"),
-        (event("\"type\":\"A\",\"data\":1,\"data_base64\":\"\""), body, "exclude"),
-        (
-            event("\"type\":\"A\",\"data\":\"x\",\"datacontenttype\":\"text/plain\""),
-            body,
-            "data_base64",
-        ),
-        (event("\"type\":\"A\",\"datacontenttype\":\"text/plain\""), body, "data_base64"),
-        (event("\"type\":\"A\",\"data_base64\":\"aGk=\""), body, "datacontenttype"),
-        (event("\"type\":\"A\",\"datacontenttype\":\"a/b\",\"data_base64\":\"?\""), body, "base64"),
-        (
-            event("\"type\":\"A\",\"datacontenttype\":\"text\",\"data_base64\":\"\""),
-            body,
-            "media type",
-        ),
-        (
-            event(
-                "\"type\":\"A\",\"datacontenttype\":\"application/json\",\"data_base64\":\"ew==\"",
-            ),
-            body,
-            "not JSON",
-        ),
-        (with("\"expected\":[{\"stream\":\"a-1\"}]"), body, "`version`"),
-        (with("\"expected\":[{\"stream\":\"a-1\",\"version\":-1}]"), body, "/expected/0/version"),
-        (with("\"expected\":[{\"stream\":\"a-1\",\"version\":null}]"), body, "/expected/0/version"),
-        (
-            with("\"expected\":[{\"stream\":\"a\",\"version\":1}]"),
-            "invalid_name",
-            "/expected/0/stream",
-        ),
-        (with("\"condition\":{\"queries\":[]}"), body, "`queries`"),
-        (with("\"condition\":{\"query\":[{\"tag\":[]}]}"), body, "`tag`"),
-        (
-            with("\"condition\":{\"query\":[{\"types\":[\"\"]}]}"),
-            "invalid_name",
-            "/condition/query/0/types/0",
-        ),
-        (with("\"condition\":{\"query\":[],\"after\":-1}"), body, "/condition"),
-        ("{\"events\":".into(), "invalid_json", "byte"),
-    ];
-    for (sent, code, said) in &cases {
-        let detail = server.client.send("POST", EVENTS, &JSON, sent.as_bytes()).problem(400, code);
-        assert!(detail.contains(said), "{sent}: {detail}");
-    }
-    let of_stream = "/v1/streams/a-1/events";
-    for (sent, said) in [
-        (with("\"expected\":[]"), "`expected`"),
-        (event("\"type\":\"A\",\"stream\":\"a-2\""), "/events/1/stream"),
-        ("{\"events\":[]}".into(), "/events"),
-    ] {
-        let detail =
-            server.client.send("POST", of_stream, &JSON, sent.as_bytes()).problem(400, body);
-        assert!(detail.contains(said), "{sent}: {detail}");
-    }
+    let many = format!("{{\"events\":[{}{ONE}]}}", format!("{ONE},").repeat(1000));
+    let cases = [
+        ("", BODY, "`events`"),
+        ("{}", BODY, "`events`"),
+        ("[]", BODY, "object"),
+        ("7", BODY, "object"),
+        ("{\"events\":[]}", BODY, "/events"),
+        ("{\"events\":{}}", BODY, "sequence"),
+        ("{\"events\":[7]}", BODY, "/events/0"),
+        ("{\"events\":[[\"A\"]]}", BODY, "/events/0"),
+        (&many, BODY, "append_events"),
+        ("{\"events\":", "invalid_json", "byte"),
+    ]
+    .map(|(sent, code, said)| (sent.to_owned(), code, said));
+    refused(&server, EVENTS, &cases);
+    let cases = [
+        (r#"{"events":[{"type":"A"}],"expected":[]}"#, BODY, "`expected`"),
+        (r#"{"events":[{"type":"A","stream":"a-2"}]}"#, BODY, "/events/0/stream"),
+        (r#"{"events":[]}"#, BODY, "/events"),
+    ]
+    .map(|(sent, code, said)| (sent.to_owned(), code, said));
+    refused(&server, "/v1/streams/a-1/events", &cases);
+    refused(&server, "/v1/streams/nodash/events", &[(many, NAME, "stream")]);
+
     let one = json!({"events": [{"type": "A"}]});
-    server.client.post("/v1/streams/nodash/events", &one).problem(400, "invalid_name");
     server.client.post("/v1/events?dry_run=true", &one).problem(400, "invalid_parameter");
     let text = [("content-type", "text/plain")];
     server.client.send("POST", EVENTS, &text, b"{}").problem(415, "unsupported_media_type");
-    let large = format!("{{\"events\":[{{\"type\":\"A\",\"data\":\"{}\"}}]}}", "x".repeat(2 << 20));
-    server.client.send("POST", EVENTS, &JSON, large.as_bytes()).problem(413, "body_too_large");
+    let large = json!({"events": [{"type": "A", "data": "x".repeat(2 << 20)}]});
+    server.client.post(EVENTS, &large).problem(413, "body_too_large");
     assert_eq!(server.client.all_events(), Vec::<Value>::new(), "something was appended");
 }

@@ -136,6 +136,20 @@ fn scanned(records: &[Vec<u8>], query: &Query, (from, until): (u64, u64)) -> Vec
     positions
 }
 
+/// Searches on where a search ran out of steps, until it does not.
+fn find(index: &Index, query: &Query, (mut from, until): (u64, u64), limit: usize) -> Vec<u64> {
+    let mut positions = Vec::new();
+    for _ in 0..10_000 {
+        let found = index.find(query, (from, until), limit - positions.len()).expect("finds");
+        positions.extend(found.hits.iter().map(|hit| hit.0));
+        match found.stopped_at {
+            None => return positions,
+            Some(at) => from = at,
+        }
+    }
+    panic!("a search does not get on");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -146,10 +160,11 @@ proptest! {
         range in (1..200u64, 1..200u64),
         limit in 1..20usize,
         fresh_records in 1..30usize,
+        search_leaps in prop_oneof![6..30u64, Just(100_000)],
     ) {
         let records = records(&shapes);
         let dir = tempfile::tempdir().expect("a directory");
-        let limits = IndexLimits { fresh_records, ..IndexLimits::default() };
+        let limits = IndexLimits { fresh_records, search_leaps, ..IndexLimits::default() };
         let (index, thread) = open(dir.path(), limits);
         let (first, second) = records.split_at(records.len() / 2);
         apply(&index, first);
@@ -161,8 +176,7 @@ proptest! {
         prop_assert_eq!(usize::try_from(index.through().decision), Ok(first.len()));
         apply(&index, second);
 
-        let found = index.find(&query, range, limit).expect("finds");
-        let positions: Vec<_> = found.hits.iter().map(|hit| hit.0).collect();
+        let positions = find(&index, &query, range, limit);
         let mut expected = scanned(&records, &query, range);
         expected.truncate(limit);
         prop_assert_eq!(positions, expected);
