@@ -38,7 +38,11 @@ pub(super) struct LogArgs {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=9))]
     runs: u32,
     /// Milliseconds that each run is measured
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(100..=60_000))]
+    #[arg(
+        long,
+        default_value_t = 1000,
+        value_parser = clap::value_parser!(u64).range(100..=60_000)
+    )]
     milliseconds: u64,
     /// Only these parts; all but `reopen` unless given
     #[arg(long, value_enum)]
