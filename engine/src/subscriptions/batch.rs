@@ -6,7 +6,7 @@ use crate::decision::{Decision, parse};
 use crate::event::RecordedEvent;
 use crate::names::StreamId;
 use crate::query::Query;
-use crate::storage::log::{Direction, FindError, Log, ReadError};
+use crate::storage::log::{Direction, FindError, Found, Log, ReadError};
 
 /// Records of a stream that are fetched at once.
 const STREAM_RECORDS: usize = 64;
@@ -57,18 +57,20 @@ impl<'a, F: FnMut(&Decision<'_>, &RecordedEvent<'_>)> Batch<'a, F> {
         if query.is_everything() {
             return self.scan(query);
         }
-        let range = (self.place.at + 1, self.end);
-        match self.log.find(query, range, self.limits.batch_events) {
-            Ok(found) => self.take_hits(&found.hits),
-            // The labels take longer than the events.
-            Err(FindError::TooWide) => self.scan(query),
-            Err(FindError::Index(reason)) => Err(ReadError::Unavailable(reason)),
+        let before = self.place.at;
+        let found = self.log.find(query, (before + 1, self.end), self.limits.batch_events);
+        match found {
+            Ok(found) => self.take_found(&found)?,
+            Err(FindError::TooWide) => {}
+            Err(FindError::Index(reason)) => return Err(ReadError::Unavailable(reason)),
         }
+        // Where a search gets nowhere, looking at the events does.
+        if self.place.at == before { self.scan(query) } else { Ok(()) }
     }
 
     /// Takes the events that the index found.
-    fn take_hits(&mut self, hits: &[(u64, u64)]) -> Result<(), ReadError> {
-        for of_record in hits.chunk_by(|a, b| a.1 == b.1) {
+    fn take_found(&mut self, found: &Found) -> Result<(), ReadError> {
+        for of_record in found.hits.chunk_by(|a, b| a.1 == b.1) {
             let Some(&(_, number)) = of_record.first() else { continue };
             let record = self.log.record(number)?.ok_or_else(|| missing(number))?;
             let decision = parse(&record)?;
@@ -82,8 +84,10 @@ impl<'a, F: FnMut(&Decision<'_>, &RecordedEvent<'_>)> Batch<'a, F> {
             }
             self.place.next = Some(number);
         }
-        if hits.len() < self.limits.batch_events && !self.is_over() {
-            self.place.at = self.end;
+        if found.hits.len() < self.limits.batch_events && !self.is_over() {
+            // A search that ran out of steps has considered only what is before its stop.
+            let considered = found.stopped_at.map_or(self.end, |at| at.saturating_sub(1));
+            self.place.at = self.place.at.max(considered);
         }
         Ok(())
     }

@@ -17,11 +17,14 @@ struct Sample {
 
 impl Sample {
     fn new(limits: SubscriptionLimits) -> Self {
+        Self::over(limits, LogLimits::default())
+    }
+
+    fn over(limits: SubscriptionLimits, log: LogLimits) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let spawner = Spawner::default();
         let (log, _threads) =
-            Log::open(dir.path(), "store", LogLimits::default(), Clock::system(), &spawner)
-                .expect("opens");
+            Log::open(dir.path(), "store", log, Clock::system(), &spawner).expect("opens");
         let sample = Self { subscriptions: Subscriptions::new(log, limits), _dir: dir };
         [1, 5, 2, 9, 1, 1, 12, 3].into_iter().for_each(|events| sample.append(events));
         sample
@@ -152,4 +155,20 @@ async fn the_relay_wakes_those_who_wait_and_closing_ends_them() {
         () = sample.subscriptions.relay() => {}
     }
     assert_eq!(sample.subscriptions.followers(), 0);
+}
+
+#[tokio::test]
+async fn a_search_that_runs_out_of_steps_goes_on_where_it_stopped() {
+    for search_leaps in 0..9 {
+        let mut log = LogLimits::default();
+        log.index.search_leaps = search_leaps;
+        let sample = Sample::over(SubscriptionLimits::default(), log);
+        let names = |name| vec![EventType::parse(name).expect("valid")];
+        let tags = vec![Tag::parse("all").expect("valid")];
+        let item = QueryItem { types: names("Rare"), tags, ..QueryItem::default() };
+        let never = QueryItem { types: names("Never"), ..QueryItem::default() };
+        let source = Source::Log(Query { items: vec![item, never] });
+        let (_, rare, _) = drain(sample.follow(source, 0, true)).await;
+        assert_eq!(rare, [7, 14, 21, 28], "{search_leaps} leaps");
+    }
 }
