@@ -6,6 +6,7 @@
 mod error;
 mod idempotency;
 mod module;
+mod order;
 mod record;
 mod states;
 mod worker;
@@ -25,6 +26,7 @@ use crate::storage::log::{Log, ReadError};
 
 pub use error::CommandError;
 pub use module::{ActiveModule, WorkerLimits};
+pub use order::{Order, Turn};
 pub(crate) use worker::Foldable;
 pub use worker::{AggregateState, Attempt};
 
@@ -56,6 +58,8 @@ pub struct Command {
     pub correlation_id: Option<Key>,
     /// The direct cause; the command's own id where the client names none.
     pub causation_id: Option<Key>,
+    /// Its place among commands that were sent together.
+    pub turn: Option<Turn>,
 }
 
 /// The id of a command.
@@ -126,6 +130,17 @@ impl Answer {
     }
 }
 
+/// Lets those behind a command go on when it has its answer, however it ends.
+struct OnTurn(Option<Turn>);
+
+impl Drop for OnTurn {
+    fn drop(&mut self) {
+        if let Some(turn) = &self.0 {
+            turn.answered();
+        }
+    }
+}
+
 /// Which module decides for each aggregate.
 pub type Routes = HashMap<String, Arc<ActiveModule>>;
 
@@ -151,6 +166,7 @@ impl Commands {
     /// # Errors
     /// [`CommandError`]; nothing was recorded unless it is `OutcomeUnknown`.
     pub async fn execute(&self, command: Command) -> Result<Answer, CommandError> {
+        let _turn = OnTurn(command.turn.clone());
         let _permit = self.permits.acquire().await.map_err(|_| CommandError::ShuttingDown)?;
         let running = match &command.command_id {
             CommandId::Server(_) => None,
@@ -168,6 +184,9 @@ impl Commands {
                 Ok(record) => return Ok(Answer { record, replayed: false }),
                 Err(Attempt::Superseded) => {}
                 Err(Attempt::Failed(error)) => return Err(error),
+            }
+            if let Some(turn) = &command.turn {
+                turn.wait().await;
             }
         }
         Err(CommandError::Contended { attempts: MAX_ATTEMPTS })

@@ -2,7 +2,7 @@
 //!
 //! A [`Decision`] is a view of one record's bytes. [`Draft`] is a record that only lacks what the
 //! writer knows: its numbers, its time and the hash of the record before it. The byte format lives
-//! in [`format`] alone.
+//! in [`mod@format`] alone.
 
 pub mod format;
 pub(crate) mod wire;

@@ -15,6 +15,7 @@ use crate::projections::{ProjectionLimits, Projections};
 use crate::runtime::{GuestLimits, Runtime};
 use crate::storage::data_dir::{DataDir, DataDirError};
 use crate::storage::log::{Direction, Log, LogLimits, OpenError};
+use crate::subscriptions::{SubscriptionLimits, Subscriptions};
 use crate::tasks::{Spawner, Thread};
 
 /// What an engine is opened with.
@@ -95,6 +96,7 @@ pub struct Engine {
     appends: Appends,
     modules: Arc<Modules>,
     projections: Arc<Projections>,
+    subscriptions: Arc<Subscriptions>,
     spawner: Spawner,
     log_threads: Vec<Thread>,
     // Last: the directory is free for others only when everything above is gone.
@@ -142,9 +144,11 @@ impl Engine {
         .map_err(StartError::Other)?;
         let commands = Commands::new(log.clone(), routes, options.in_flight_commands);
         let commands = Arc::new(commands);
+        let subscriptions = Subscriptions::new(log.clone(), SubscriptionLimits::default());
         Ok(Self {
             appends: Appends::new(log.clone(), Arc::clone(&commands), options.in_flight_commands),
             commands,
+            subscriptions: Arc::new(subscriptions),
             log,
             modules: Arc::new(modules),
             projections,
@@ -214,6 +218,12 @@ impl Engine {
         &self.projections
     }
 
+    /// Those who follow the log.
+    #[must_use]
+    pub fn subscriptions(&self) -> &Arc<Subscriptions> {
+        &self.subscriptions
+    }
+
     /// Threads that died: the engine is unhealthy if there are any.
     #[must_use]
     pub fn dead_threads(&self) -> Vec<String> {
@@ -223,11 +233,12 @@ impl Engine {
     /// Finishes what was accepted and ends every thread but the writer, which ends with the last
     /// handle to the log. It blocks.
     pub fn close(self) {
+        self.subscriptions.close();
         self.modules.close();
         self.projections.close();
-        let Self { log, commands, appends, modules, projections, log_threads, _data_dir, .. } =
-            self;
-        drop((log, commands, appends, modules, projections));
+        let Self { log, commands, appends, modules, projections, subscriptions, .. } = self;
+        drop((log, commands, appends, modules, projections, subscriptions));
+        let (log_threads, _data_dir) = (self.log_threads, self._data_dir);
         for thread in log_threads {
             thread.join();
         }

@@ -1,8 +1,8 @@
 //! HTTP: what clients speak. Parses requests into the engine's types and writes its answers.
 //!
 //! Promises: every answer of 400 and above is a problem of RFC 9457; everything a client may use
-//! has a limit; a request that panics hurts no other. Status codes are in [`error`] alone, and
-//! nothing below this module knows one.
+//! has a limit; a request that panics hurts no other. Status codes are in `http/error.rs` alone,
+//! and nothing below this module knows one.
 
 mod answer;
 mod app;
@@ -15,6 +15,7 @@ mod counters;
 mod decisions;
 mod error;
 mod events;
+mod follow;
 mod health;
 mod hosts;
 mod limits;
@@ -32,6 +33,7 @@ mod server;
 mod shape;
 mod states;
 mod streams;
+mod taken;
 mod views;
 mod waiting;
 
@@ -73,6 +75,7 @@ pub async fn serve(
     settings: Settings,
     stop: impl Future<Output = ()>,
 ) {
+    let subscriptions = Arc::clone(engine.subscriptions());
     let Settings { limits, local_only, bench_route, metrics } = settings;
     let app = app::App {
         engine,
@@ -82,12 +85,20 @@ pub async fn serve(
         metrics: metrics.clone(),
     };
     let site = server::Site::new(routes::router(app), local_only);
-    let served = server::run(listener, site, &limits, stop);
-    match metrics {
-        Some(metrics) => tokio::select! {
-            () = served => {}
-            () = metrics.upkeep() => {}
-        },
-        None => served.await,
+    let served = server::run(listener, site, &limits, async {
+        stop.await;
+        // Their answers would never end.
+        subscriptions.close();
+    });
+    let upkeep = async {
+        match metrics {
+            Some(metrics) => metrics.upkeep().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = served => {}
+        () = upkeep => {}
+        () = subscriptions.relay() => {}
     }
 }

@@ -24,6 +24,7 @@ pub mod engine;
 pub mod modules;
 pub mod projections;
 pub mod reads;
+pub mod subscriptions;
 
 // What clients speak, and what operators see and type.
 pub mod cli;

@@ -72,6 +72,9 @@ impl Metrics {
         gauge(&mut text, "factum_log_decision", "Number of the newest decision", |series| {
             series("", &head.decision);
         });
+        gauge(&mut text, "factum_subscribers", "Followers of the log", |series| {
+            series("", &engine.subscriptions().followers());
+        });
         projections(&mut text, engine);
         modules(&mut text, engine);
         text

@@ -28,6 +28,23 @@ pub use instance::{Instance, Outcome, State};
 
 use host::Host;
 
+impl<'a> Event<'a> {
+    /// What a guest sees of a recorded event; `data` as [`crate::event::guest_data`] makes it.
+    #[must_use]
+    pub fn of(event: &'a crate::event::RecordedEvent<'a>, data: &'a str) -> Self {
+        Self {
+            event_type: event.event_type,
+            schema_version: event.schema_version,
+            content_type: event.content_type,
+            data,
+            tags: &event.tags,
+            stream_id: event.stream,
+            stream_version: event.stream_version,
+            decided_at_ms: event.decided_at_ms,
+        }
+    }
+}
+
 /// How often running guests are looked at; a deadline is kept to within this.
 const TICK: Duration = Duration::from_millis(10);
 

@@ -47,6 +47,12 @@ impl Spawner {
 }
 
 impl Thread {
+    /// Whether it has ended.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.0.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Waits for its end.
     pub fn join(self) {
         if let Some(handle) = self.0 {

@@ -9,7 +9,7 @@ const MOST_LINES: usize = 400;
 const MOST_COLUMNS: usize = 100;
 
 /// Which of our own top-level modules a module may name. What is not here is an outermost command.
-const IMPORTS: [(&str, &str); 20] = [
+const IMPORTS: [(&str, &str); 21] = [
     ("names", ""),
     ("json", ""),
     ("event", "names"),
@@ -19,14 +19,19 @@ const IMPORTS: [(&str, &str); 20] = [
     ("manifest", "names"),
     ("clock", ""),
     ("tasks", ""),
-    ("runtime", "decision tasks"),
+    ("runtime", "decision event tasks"),
     ("storage", "clock decision event expected names query tasks"),
     ("commands", "clock decision event expected json manifest names runtime storage tasks"),
     ("appends", "commands decision event expected names query storage"),
     ("projections", "clock decision event manifest names runtime storage tasks"),
     ("modules", "clock commands decision manifest names projections runtime storage tasks"),
     ("reads", "decision event names query storage"),
-    ("engine", "appends clock commands decision modules names projections runtime storage tasks"),
+    ("subscriptions", "decision event names query storage tasks"),
+    (
+        "engine",
+        "appends clock commands decision modules names projections runtime storage subscriptions \
+         tasks",
+    ),
     ("metrics", "engine projections"),
     ("guest_build", ""),
     ("client", ""),

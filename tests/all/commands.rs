@@ -54,6 +54,10 @@ fn a_rejection_is_an_answer_and_is_recorded() {
     let decision = refused.json["decision"].as_u64().expect("a decision");
     assert_eq!(refused.json["rejection"]["code"], "insufficient_funds");
     assert_eq!(refused.json["rejection"]["details"]["balance"], 0);
+    assert_eq!(
+        (&refused.json["module"], &refused.json["version"]),
+        (&json!("account"), &json!("1.0.0"))
+    );
     refused.problem(422, "rejected");
     let record = server.client.get(&format!("/v1/decisions/{decision}")).ok();
     assert!(record.text.contains("insufficient_funds"), "{}", record.text);

@@ -19,6 +19,8 @@ mod commands;
 mod contract;
 mod crash;
 mod demo;
+mod faults;
 mod hostile;
+mod live;
 mod projections;
 mod swap;

@@ -85,3 +85,47 @@ fn what_is_active_survives_a_restart_and_can_be_rolled_back_or_switched_off() {
     server.client.activate("account", "1.1.0").ok();
     server.client.post(withdraw, &json!({"amount": 1})).ok();
 }
+
+#[test]
+fn commands_of_one_stream_in_one_request_keep_their_order_through_swaps() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(dir.path());
+    server.install(account());
+    server.client.upload(account_with_overdraft()).ok();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (client, stopped) = (server.client.clone(), &stop);
+        scope.spawn(move || {
+            for version in ["1.1.0", "1.0.0"].iter().cycle() {
+                if stopped.load(Ordering::Relaxed) {
+                    break;
+                }
+                client.activate("account", version).ok();
+            }
+        });
+        for round in 0..20 {
+            let mut lines = String::new();
+            for id in 0..100 {
+                let id = format!("{round}-{id}");
+                let mut add = |command: &str, data: Value| {
+                    let line =
+                        json!({"aggregate": "account", "id": id, "command": command, "data": data});
+                    lines += &format!("{line}\n");
+                };
+                add("open", json!({"owner": "Ann"}));
+                // Each is only possible after the one before.
+                for _ in 0..4 {
+                    add("deposit", json!({"amount": 200}));
+                    add("withdraw", json!({"amount": 200}));
+                }
+            }
+            let headers = [("content-type", "application/x-ndjson")];
+            let answers =
+                server.client.send("POST", "/v1/commands", &headers, lines.as_bytes()).ok();
+            let refused: Vec<_> =
+                answers.text.lines().filter(|line| !line.contains("\"status\":200")).collect();
+            stop.store(!refused.is_empty() || round == 19, Ordering::Relaxed);
+            assert!(refused.is_empty(), "{} lines, first {}", refused.len(), refused[0]);
+        }
+    });
+}

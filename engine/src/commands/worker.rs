@@ -24,7 +24,7 @@ use super::record::{Circumstance, checked_events, context, draft};
 use super::states::{Hot, HotStates};
 use crate::clock::{Clock, new_seed};
 use crate::decision::Draft;
-use crate::event::{NewEvent, RecordedEvent, guest_data};
+use crate::event::{NewEvent, guest_data};
 use crate::expected::{ExpectedVersion, VersionConflict};
 use crate::names::{Name, StreamId};
 use crate::runtime::{self, Event, Failure, GuestError, Instance, Limit, State};
@@ -131,6 +131,9 @@ impl Worker {
     }
 
     fn decide(&mut self, command: &Command, running: Option<Arc<Running>>, reply: Reply<Bytes>) {
+        if command.turn.as_ref().is_some_and(|turn| !turn.has_come()) {
+            return drop(reply.send(Err(Attempt::Superseded)));
+        }
         let stream = command.stream();
         let before = match self.hydrate(&command.aggregate, &stream) {
             Ok(hot) => hot,
@@ -138,7 +141,11 @@ impl Worker {
         };
         let lineage = Arc::clone(&before.lineage);
         let version = before.version;
-        match self.decided(command, &stream, &before) {
+        let decided = self.decided(command, &stream, &before);
+        if let Some(turn) = &command.turn {
+            turn.decided(&lineage);
+        }
+        match decided {
             Ok(Decided { draft, after }) => {
                 self.states.put(stream.clone(), after);
                 let version = ExpectedVersion::Exact(version);
@@ -293,7 +300,7 @@ impl Worker {
                 .map(|event| (event, guest_data(event.content_type, event.data)))
                 .collect();
             let events: Vec<_> =
-                recorded.iter().map(|(event, data)| guest_event(event, data)).collect();
+                recorded.iter().map(|(event, data)| Event::of(event, data)).collect();
             let Some(newest) = events.last().map(|event| event.stream_version) else { break };
             let state = hot.state.as_ref();
             let folded = self.call(|i| i.evolve(aggregate.as_str(), state, &events))?;
@@ -336,20 +343,6 @@ impl Worker {
             }
             GuestError::Trap(_) | GuestError::Instantiate(_) => self.fault(error.to_string()),
         }
-    }
-}
-
-/// What an aggregate sees of a recorded event.
-fn guest_event<'a>(event: &'a RecordedEvent<'a>, data: &'a str) -> Event<'a> {
-    Event {
-        event_type: event.event_type,
-        schema_version: event.schema_version,
-        content_type: event.content_type,
-        data,
-        tags: &event.tags,
-        stream_id: event.stream,
-        stream_version: event.stream_version,
-        decided_at_ms: event.decided_at_ms,
     }
 }
 

@@ -198,7 +198,7 @@ pub fn parse(record: &[u8]) -> Result<Decision<'_>, Damage> {
         Some(&APPEND) => (Kind::Append(read_append(&mut reader)?), Place::OfEach),
         _ => return Err(Damage("a kind of record this version of Factum does not know")),
     };
-    let events = read_events(&mut reader, &header, place)?;
+    let events = read_events(&mut reader, &header, &place)?;
     if !reader.is_empty() {
         return Err(Damage("more bytes than the record has fields"));
     }

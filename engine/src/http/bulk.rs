@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::task::unconstrained;
 
-use crate::commands::{Command, CommandId};
+use crate::commands::{Command, CommandId, Order};
 use crate::expected::ExpectedVersion;
 use crate::names::{Key, Name};
 
@@ -25,7 +25,7 @@ use super::app::Shared;
 use super::body::{NDJSON, compact_json, discard, expect_type};
 use super::command::line_answer;
 use super::error::{Fault, INVALID_BODY, INVALID_JSON, More, Problem};
-use super::lines::{Line, Lines};
+use super::lines::Lines;
 use super::panics::caught;
 use super::params::Params;
 use super::preconditions::expected_json;
@@ -42,6 +42,7 @@ pub(super) async fn post(State(app): State<Shared>, request: Request) -> Answer 
         return Err(problem);
     }
     let concurrency = app.limits.bulk_concurrency;
+    let mut order = Order::default();
     let lines = Lines::new(body, app.limits.clone());
     let lines =
         stream::unfold(
@@ -49,8 +50,14 @@ pub(super) async fn post(State(app): State<Shared>, request: Request) -> Answer 
             |mut lines| async move { lines.next().await.map(|line| (line, lines)) },
         );
     let answers = lines
-        // Tokio's cooperative budget would put lines off, and wake them in another order.
-        .map(move |line| unconstrained(answer(Shared::clone(&app), line)))
+        .map(move |(number, line)| {
+            let command = line.and_then(|line| parse(&line)).map(|command| {
+                let turn = Some(order.turn(&command.stream()));
+                Command { turn, ..command }
+            });
+            // Tokio's cooperative budget would put lines off, and wake them in another order.
+            unconstrained(answer(Shared::clone(&app), number, command))
+        })
         .buffered(concurrency)
         .ready_chunks(ANSWERS_A_FRAME)
         .map(|answers| Ok::<_, std::convert::Infallible>(Bytes::from(answers.concat())));
@@ -59,11 +66,8 @@ pub(super) async fn post(State(app): State<Shared>, request: Request) -> Answer 
     Ok(response)
 }
 
-async fn answer(app: Shared, (number, line): Line) -> Vec<u8> {
-    let decided = caught(async {
-        let command = parse(&line?)?;
-        line_answer(number, &app.engine.execute(command).await?)
-    });
+async fn answer(app: Shared, number: u64, command: Result<Command, Problem>) -> Vec<u8> {
+    let decided = caught(async { line_answer(number, &app.engine.execute(command?).await?) });
     let mut text = match decided.await {
         Ok(Ok(text)) => text,
         Ok(Err(problem)) | Err(problem) => problem.to_json(Some(number)),
@@ -122,6 +126,7 @@ fn parse(line: &[u8]) -> Result<Command, Problem> {
         caller: None,
         correlation_id: key(fields.correlation_id)?,
         causation_id: key(fields.causation_id)?,
+        turn: None,
     })
 }
 

@@ -39,6 +39,7 @@ pub(super) async fn post(
         caller: None,
         correlation_id: key(&parts.headers, &CORRELATION_ID)?,
         causation_id: key(&parts.headers, &CAUSATION_ID)?,
+        turn: None,
     };
     command.data = read_json(&parts.headers, body, &app.limits).await?;
     let answer = app.engine.execute(command).await?;
@@ -147,6 +148,8 @@ fn rejected(decision: &Decision<'_>, record: &CommandRecord<'_>) -> Problem {
         command_id: Some(record.command_id.to_owned()),
         decision: Some(decision.header.decision),
         position: Some(decision.head_after()),
+        module: Some(record.module.name.to_owned()),
+        version: Some(record.module.version.to_owned()),
         rejection: Some(RejectionBody {
             code: rejection.code.to_owned(),
             message: rejection.message.to_owned(),

@@ -148,13 +148,13 @@ pub(super) struct More {
     /// The limit that was exceeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) limit: Option<&'static str>,
-    /// The module that failed.
+    /// The module that failed or refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) module: Option<String>,
     /// The name of what is there already.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) name: Option<String>,
-    /// The version of what is there already.
+    /// The module's version, or that of what is there already.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) version: Option<String>,
     /// The stream.

@@ -15,6 +15,7 @@ use crate::tasks;
 use super::answer::{Answer, IMMUTABLE, json, json_response, with_position, with_version};
 use super::app::{App, Shared};
 use super::error::{INVALID_NAME, Problem, UNKNOWN_DECISION, UNKNOWN_EVENT, UNKNOWN_STREAM};
+use super::follow::{self, Format};
 use super::params::{Params, encode, invalid};
 use super::segments::Segments;
 use super::views::{DecisionView, EventView};
@@ -26,6 +27,9 @@ pub(super) async fn of_stream(
     request: Request,
 ) -> Answer {
     let stream = segments.stream("stream")?;
+    if let Some(format) = Format::asked(request.headers()) {
+        return follow::stream(&app, stream, format, request.headers(), request.uri()).await;
+    }
     let mut params = Params::parse(request.uri())?;
     let (span, limits) = span(&mut params, &app)?;
     params.end()?;
@@ -48,6 +52,9 @@ pub(super) fn unknown_stream(stream: &StreamId) -> Problem {
 
 /// `GET /v1/events`.
 pub(super) async fn of_log(State(app): State<Shared>, request: Request) -> Answer {
+    if let Some(format) = Format::asked(request.headers()) {
+        return follow::log(&app, format, request.headers(), request.uri());
+    }
     let mut params = Params::parse(request.uri())?;
     let (span, limits) = span(&mut params, &app)?;
     let item = QueryItem {
@@ -150,7 +157,7 @@ fn span(params: &mut Params, app: &App) -> Result<(Span, PageLimits), Problem> {
     Ok((span, limits))
 }
 
-fn names<T>(
+pub(super) fn names<T>(
     params: &mut Params,
     parameter: &'static str,
     parse: impl Fn(&str) -> Result<T, NameError>,

@@ -51,6 +51,12 @@ pub struct HttpLimits {
     /// The longest wait for a read model that a client may ask for. 30 s: shorter than what
     /// proxies cut off.
     pub wait: Duration,
+    /// How long a client may take none of what is written to it. 30 s: its network is gone, or it
+    /// does not read.
+    pub write_timeout: Duration,
+    /// How long a follower of the log hears nothing before it is told that all is well. 15 s:
+    /// less than what proxies take for the end.
+    pub heartbeat: Duration,
     /// How long requests may go on after the server was told to stop. 10 s.
     pub grace: Duration,
 }
@@ -77,6 +83,8 @@ impl Default for HttpLimits {
             body_timeout: Duration::from_secs(30),
             line_timeout: Duration::from_secs(60),
             wait: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(15),
             grace: Duration::from_secs(10),
         }
     }

@@ -125,8 +125,11 @@ pub(super) async fn rows(
         limit: params.limit(&app.limits)?,
         cursor: params.one("cursor")?,
     };
-    min_position(&mut params, &app, &model).await?;
+    let least = min_position(&mut params, &app)?;
     params.end()?;
+    let uri = request.uri().clone();
+    drop((request, segments, filters));
+    least.reach(&model).await?;
     let page = tasks::blocking(move || model.page(&query)).await;
     let page = page.ok_or_else(|| Problem::internal("a query panicked"))??;
     let mut response = json(&RowsBody {
@@ -136,7 +139,7 @@ pub(super) async fn rows(
     })?;
     with_position(&mut response, page.position);
     if let Some(next) = &page.next {
-        with_next(&mut response, request.uri(), next);
+        with_next(&mut response, &uri, next);
     }
     Ok(response)
 }
@@ -155,8 +158,10 @@ pub(super) async fn document(
     let key = segments.document_key("key")?;
     let mut params = Params::parse(request.uri())?;
     let model = find(&app, name.as_str())?;
-    let position = min_position(&mut params, &app, &model).await?;
+    let least = min_position(&mut params, &app)?;
     params.end()?;
+    drop((request, segments));
+    let position = least.reach(&model).await?;
     let document = model.get(&key)?.ok_or_else(|| {
         Problem::new(
             &UNKNOWN_DOCUMENT,

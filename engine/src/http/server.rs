@@ -1,8 +1,9 @@
 //! The accept loop: connections with limits in number, per address and in time.
 //!
-//! Promises: a connection that sends no whole head in time is closed, and so is an idle one; a
-//! failure to accept is waited out; told to stop, it takes no more, lets those under way finish
-//! for a grace period, and then ends them. HTTP/1.1 only.
+//! Promises: a connection that sends no whole head in time is closed, and so is an idle one and
+//! one that takes nothing of what is written to it; a failure to accept is waited out; told to
+//! stop, it takes no more, lets those under way finish for a grace period, and then ends them.
+//! HTTP/1.1 only.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -30,6 +31,7 @@ use super::counters::{self, Counters};
 use super::hosts;
 use super::limits::HttpLimits;
 use super::panics::caught;
+use super::taken::Taken;
 
 /// How long to wait when no connection can be accepted, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -100,7 +102,7 @@ pub(super) async fn run(
             .header_read_timeout(limits.header_read_timeout)
             .max_buf_size(limits.header_bytes)
             .pipeline_flush(true)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Taken::new(stream, limits.write_timeout)), service);
         let connection = graceful.watch(connection);
         connections.spawn(async move {
             // Whatever ended it, it is the client's business alone.

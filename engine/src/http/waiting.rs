@@ -55,17 +55,20 @@ pub(super) fn find(app: &App, name: &str) -> Result<ReadModel, Problem> {
     })
 }
 
-/// Waits as `?min_position=<n>&wait=<seconds>` asks, and answers the position that was reached.
-pub(super) async fn min_position(
-    params: &mut Params,
-    app: &App,
-    model: &ReadModel,
-) -> Result<u64, Problem> {
+/// What a read model must have applied before it answers, and for how long that is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MinPosition {
+    required: u64,
+    wait: Duration,
+}
+
+/// `?min_position=<n>&wait=<seconds>`.
+pub(super) fn min_position(params: &mut Params, app: &App) -> Result<MinPosition, Problem> {
     let Some(required) = params.parsed::<u64>("min_position")? else {
         if params.one("wait")?.is_some() {
             return Err(invalid("wait", "it needs min_position"));
         }
-        return Ok(model.position());
+        return Ok(MinPosition { required: 0, wait: Duration::ZERO });
     };
     let wait = params.wait(&app.limits)?;
     let head = app.engine.log().head().position;
@@ -74,12 +77,22 @@ pub(super) async fn min_position(
         let more = More { position: Some(head), required: Some(required), ..More::default() };
         return Err(Problem::new(&POSITION_BEYOND_HEAD, detail).with(more));
     }
-    wait_for(model, required, wait).await.map_err(|position| {
-        let name = model.name();
-        let detail = format!("read model {name} is at {position} and {required} was asked for");
-        let more = More { position: Some(position), required: Some(required), ..More::default() };
-        Problem::new(&READ_MODEL_BEHIND, detail).with(more)
-    })
+    Ok(MinPosition { required, wait })
+}
+
+impl MinPosition {
+    /// Waits, and answers the position that was reached. Thousands may wait at once: it holds
+    /// little, and so should its caller.
+    pub(super) async fn reach(self, model: &ReadModel) -> Result<u64, Problem> {
+        let Self { required, wait } = self;
+        wait_for(model, required, wait).await.map_err(|position| {
+            let name = model.name();
+            let detail = format!("read model {name} is at {position} and {required} was asked for");
+            let (position, required) = (Some(position), Some(required));
+            let more = More { position, required, ..More::default() };
+            Problem::new(&READ_MODEL_BEHIND, detail).with(more)
+        })
+    }
 }
 
 async fn wait_for(model: &ReadModel, position: u64, wait: Duration) -> Result<u64, u64> {

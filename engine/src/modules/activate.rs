@@ -180,7 +180,10 @@ impl Modules {
                 &base.clock,
                 &base.spawner,
             );
-            self.threads.lock().extend(threads);
+            let mut all = self.threads.lock();
+            all.retain(|thread| !thread.is_finished());
+            all.extend(threads);
+            drop(all);
             let active = Arc::new(active);
             self.reroute(&manifest.name, |routes| {
                 for aggregate in &manifest.aggregates {

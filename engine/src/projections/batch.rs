@@ -12,7 +12,7 @@ use crate::event::guest_data;
 use crate::manifest::ProjectionManifest;
 use crate::runtime::{self, Change, GuestError, Instance, ReadModelLook};
 use crate::storage::log::{Log, ReadError};
-use crate::storage::read_models::{Checkpoint, ReadModelFile, RowChange};
+use crate::storage::read_models::{Checkpoint, ReadModelFile, RowChange, View};
 
 /// Records to be projected, and the checkpoint after them.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl Batch {
         &self,
         spec: &ProjectionManifest,
         instance: &mut Instance,
-        file: &Arc<ReadModelFile>,
+        file: &ReadModelFile,
     ) -> Result<Result<Vec<Change>, String>, ProjectError> {
         let decisions = self
             .records
@@ -97,20 +97,12 @@ impl Batch {
                 event_id: id,
                 position: event.position,
                 part: 0,
-                event: runtime::Event {
-                    event_type: event.event_type,
-                    schema_version: event.schema_version,
-                    content_type: event.content_type,
-                    data,
-                    tags: &event.tags,
-                    stream_id: event.stream,
-                    stream_version: event.stream_version,
-                    decided_at_ms: event.decided_at_ms,
-                },
+                event: runtime::Event::of(event, data),
                 meta,
             })
             .collect();
-        let look = Arc::new(Look { file: Arc::clone(file), spec: spec.clone() });
+        let view = file.view().map_err(|error| ProjectError::File(error.to_string()))?;
+        let look = Arc::new(Look { view, spec: spec.clone() });
         let changes = instance.project(&spec.name, &events, look).map_err(ProjectError::Guest)?;
         Ok(changes.and_then(|changes| checked(spec, changes)))
     }
@@ -120,6 +112,7 @@ impl Batch {
 #[derive(Debug)]
 pub(super) enum ProjectError {
     Read(ReadError),
+    File(String),
     Guest(GuestError),
 }
 
@@ -194,15 +187,15 @@ pub(super) fn rows(changes: &[Change]) -> impl Iterator<Item = RowChange<'_>> {
 
 /// What a projecting guest may read: the documents of its own projection.
 struct Look {
-    file: Arc<ReadModelFile>,
+    /// As they were before the batch: the guest's own changes come with its answer.
+    view: View,
     spec: ProjectionManifest,
 }
 
 impl ReadModelLook for Look {
     fn get_many(&self, collection: &str, keys: &[String]) -> Result<Vec<Option<String>>, String> {
         own(&self.spec, collection)?;
-        let view = self.file.view().map_err(|error| error.to_string())?;
-        let get = |key: &String| view.get(collection, key).map_err(|error| error.to_string());
+        let get = |key: &String| self.view.get(collection, key).map_err(|error| error.to_string());
         keys.iter().map(get).collect()
     }
 
@@ -220,15 +213,15 @@ impl ReadModelLook for Look {
             _ => std::ops::Bound::Included(prefix),
         };
         let mut found = Vec::new();
-        let view = self.file.view().map_err(|error| error.to_string())?;
-        view.scan(collection, from, |key, document| {
-            let wanted = found.len() < limit && key.starts_with(prefix);
-            if wanted {
-                found.push((key.to_owned(), document.to_owned()));
-            }
-            wanted
-        })
-        .map_err(|error| error.to_string())?;
+        self.view
+            .scan(collection, from, |key, document| {
+                let wanted = found.len() < limit && key.starts_with(prefix);
+                if wanted {
+                    found.push((key.to_owned(), document.to_owned()));
+                }
+                wanted
+            })
+            .map_err(|error| error.to_string())?;
         Ok(found)
     }
 }

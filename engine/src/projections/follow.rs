@@ -133,6 +133,7 @@ impl Follower {
             Ok(answer) => Ok(answer),
             Err(ProjectError::Guest(error)) => Ok(Err(error.to_string())),
             Err(ProjectError::Read(error)) => Err(Stuck::Storage(error.to_string())),
+            Err(ProjectError::File(reason)) => Err(Stuck::Storage(reason)),
         }
     }
 

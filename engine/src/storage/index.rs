@@ -12,6 +12,7 @@ mod find;
 mod flush;
 mod fresh;
 mod labels;
+mod pending;
 mod streams;
 
 use std::collections::{BTreeMap, HashMap};
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
+use super::disk::Disk;
 use super::log::{Direction, Head};
 use crate::decision::{Decision, Hash, Kind};
 use crate::query::Query;
@@ -28,6 +30,7 @@ use find::{Plan, Search};
 use fresh::Fresh;
 
 pub use find::{FindError, Found};
+pub(super) use pending::Labels;
 
 /// What the index may use. Each has a default with a reason.
 #[derive(Clone, Copy, Debug)]
@@ -104,13 +107,14 @@ impl Index {
     /// record; an index that goes on from another one is deleted. Records after
     /// [`Index::through`] are to be applied next.
     pub(super) fn open(
+        disk: Disk,
         dir: &Path,
         genesis: Head,
         limits: IndexLimits,
         has: impl FnOnce(&Head) -> bool,
     ) -> Result<Self, IndexError> {
         let path = dir.join("index.redb");
-        let opened = IndexFile::open(&path).and_then(|file| Ok((file.start()?, file)));
+        let opened = IndexFile::open(disk, &path).and_then(|file| Ok((file.start()?, file)));
         let (base, active, file) = match opened {
             Ok((Some((base, active)), file)) if has(&base) => (base, active, file),
             Ok((None, file)) => (genesis, ActiveModules::new(), file),
@@ -118,7 +122,7 @@ impl Index {
                 tracing::warn!("the index does not agree with the log and is built again");
                 drop(refused);
                 std::fs::remove_file(&path).map_err(|error| IndexError(error.to_string()))?;
-                (genesis, ActiveModules::new(), IndexFile::open(&path)?)
+                (genesis, ActiveModules::new(), IndexFile::open(disk, &path)?)
             }
         };
         let layers = Layers { base, flushing: None, fresh: Fresh::after(base), active };
@@ -244,7 +248,7 @@ impl Index {
         if is_empty || search.is_over() {
             return Ok(());
         }
-        let view = self.file.view()?;
+        let view = self.file.view();
         let mut cursors: HashMap<&[u8], LabelCursor<'_>> = HashMap::new();
         search.run((from, until), |label, at, direction| {
             let cursor = cursors.entry(label).or_insert_with(|| LabelCursor::new(&view, label));

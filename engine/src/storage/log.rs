@@ -7,8 +7,11 @@
 mod error;
 mod file;
 mod group;
+mod pace;
 mod pending;
+mod recent;
 mod replay;
+mod segments;
 mod work;
 mod writer;
 
@@ -21,18 +24,20 @@ use crossbeam_channel::Sender;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::decision::Hash;
 use crate::decision::format::record_hash;
 use crate::names::StreamId;
 use crate::query::Query;
 use crate::tasks::{Spawner, Thread};
 
+use super::disk::Disk;
 use super::index::Index;
 pub use super::index::{FindError, Found, IndexLimits};
 pub use error::{LogLimits, OpenError, ReadError};
 use file::LogFile;
 pub use group::Group;
+use recent::RecentStreams;
 pub use work::{
     AppendError, AppendReply, Appended, Condition, DirectAppend, Expectation, Lineage, Refusal,
     Submission, Work,
@@ -70,14 +75,21 @@ struct Shared {
     file: LogFile,
     index: Arc<Index>,
     groups: moka::sync::Cache<u64, Arc<Group>>,
+    recent: RecentStreams,
     head: watch::Sender<Head>,
     /// Wakes threads that wait for the head; tasks watch `head` itself.
     moved: (Mutex<()>, Condvar),
     /// Why appends are refused, while they are.
     trouble: Mutex<Option<Refusal>>,
+    /// When the disk was last found to have room.
+    room: Mutex<Option<Stopwatch>>,
     limits: LogLimits,
     clock: Clock,
 }
+
+/// How long a disk that had room is taken to have it: asking costs as much as a small commit's
+/// hashing, and nothing fills 64 MiB unseen in that time.
+const ROOM_LASTS: Duration = Duration::from_millis(50);
 
 impl std::fmt::Debug for Log {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -99,14 +111,29 @@ impl Log {
         clock: Clock,
         spawner: &Spawner,
     ) -> Result<(Self, Vec<Thread>), OpenError> {
-        let file = LogFile::open(dir, limits.page_cache_bytes)?;
+        Self::open_on(Disk::default(), dir, store_id, limits, clock, spawner)
+    }
+
+    /// As [`Log::open`], on a disk of the caller's: for benches and tests.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the file cannot be used or a record is damaged.
+    pub fn open_on(
+        disk: Disk,
+        dir: &Path,
+        store_id: &str,
+        limits: LogLimits,
+        clock: Clock,
+        spawner: &Spawner,
+    ) -> Result<(Self, Vec<Thread>), OpenError> {
+        let file = LogFile::open(dir, &limits, disk)?;
         let genesis =
             Head { position: 0, decision: 0, hash: *blake3::hash(store_id.as_bytes()).as_bytes() };
         let has = |head: &Head| {
             file.record(head.decision)
                 .is_ok_and(|record| record.is_some_and(|record| record_hash(&record) == head.hash))
         };
-        let index = Index::open(dir, genesis, limits.index, has)
+        let index = Index::open(disk, dir, genesis, limits.index, has)
             .map_err(|error| OpenError::File(error.to_string()))?;
         let index = Arc::new(index);
         let flusher = index.flusher();
@@ -121,9 +148,11 @@ impl Log {
             file,
             index,
             groups: cache.build(),
+            recent: RecentStreams::new(limits.stream_cache_bytes),
             head: watch::Sender::new(head),
             moved: Default::default(),
             trouble: Mutex::new(None),
+            room: Mutex::new(None),
             limits,
             clock,
         });
@@ -238,23 +267,22 @@ impl Log {
         Ok(self.group(decision)?.and_then(|group| group.record(decision)))
     }
 
-    /// The group that holds a record: from memory where possible.
+    /// The group that holds a record: from memory where possible. None after the newest.
     ///
     /// # Errors
     /// [`ReadError`] when it is damaged or the file cannot be read.
     pub fn group(&self, decision: u64) -> Result<Option<Arc<Group>>, ReadError> {
-        // The index learns of a group a moment before the head moves: what it names is durable.
-        let is_durable = |d| d <= self.head().decision || d <= self.shared.index.through().decision;
-        if decision == 0 || !is_durable(decision) {
-            return Ok(None);
-        }
+        // Not compared with the head: the index may name a record a moment before the head moves.
         let Some(row) = self.shared.file.row_of(decision)? else { return Ok(None) };
-        if let Some(group) = self.shared.groups.get(&row) {
-            return Ok(Some(group));
-        }
-        let group = Arc::new(self.shared.file.group(row)?);
-        self.shared.groups.insert(row, Arc::clone(&group));
-        Ok(Some(group))
+        let group = match self.shared.groups.get(&row) {
+            Some(group) => group,
+            None => {
+                let group = Arc::new(self.shared.file.group(row)?);
+                self.shared.groups.insert(row, Arc::clone(&group));
+                group
+            }
+        };
+        Ok((group.first()..=group.last()).contains(&decision).then_some(group))
     }
 
     /// The records that hold up to `limit` events of a stream, in the order of reading, beginning
@@ -269,14 +297,28 @@ impl Log {
         direction: Direction,
         limit: usize,
     ) -> Result<Vec<Bytes>, ReadError> {
+        let Some(version) = self.shared.index.stream_version(stream)? else {
+            return Ok(Vec::new());
+        };
+        let span = (from, direction, limit);
+        if let Some(records) = self.shared.recent.get(stream, span, version) {
+            return Ok(records);
+        }
         let decisions = self.shared.index.records(stream, from, direction, limit)?;
-        decisions
-            .into_iter()
-            .map(|decision| {
-                self.record(decision)?
-                    .ok_or_else(|| ReadError::Damaged(format!("decision {decision} is missing")))
-            })
-            .collect()
+        let records = self.shared.file.records(&decisions)?;
+        if let Some(decision) = decisions.get(records.len()) {
+            return Err(ReadError::Damaged(format!("decision {decision} is missing")));
+        }
+        self.shared.recent.put(stream, span, version, &records);
+        Ok(records)
+    }
+
+    /// Bytes of its rows with their keys, as the storage engine counts them.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the file cannot be read.
+    pub fn stored_bytes(&self) -> Result<u64, ReadError> {
+        self.shared.file.stored_bytes()
     }
 
     /// The record that holds the first event after a position: the head's successor if none does.
@@ -306,9 +348,15 @@ impl Log {
 impl Shared {
     /// Why the disk takes no appends, if it does not.
     fn disk_refusal(&self) -> Option<Refusal> {
+        let mut room = self.room.lock();
+        if room.is_some_and(|found| found.elapsed() < ROOM_LASTS) {
+            return None;
+        }
         let free_bytes = self.file.free_disk_bytes()?;
         let min_free_bytes = self.limits.min_free_disk_bytes;
-        (free_bytes < min_free_bytes).then_some(Refusal::DiskFull { free_bytes, min_free_bytes })
+        let has_room = free_bytes >= min_free_bytes;
+        *room = has_room.then(Stopwatch::start);
+        (!has_room).then_some(Refusal::DiskFull { free_bytes, min_free_bytes })
     }
 
     /// The first durable event after a position that matches.
@@ -335,5 +383,7 @@ impl Shared {
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

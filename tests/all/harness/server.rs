@@ -65,6 +65,14 @@ impl Server {
         version
     }
 
+    /// A figure of its process in kB, such as `VmRSS`.
+    pub fn memory_kb(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("is there");
+        line.trim_matches(|c: char| !c.is_ascii_digit()).parse().expect("a number")
+    }
+
     /// SIGKILL.
     pub fn kill(mut self) {
         self.child.kill().expect("is killed");

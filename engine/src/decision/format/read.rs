@@ -92,13 +92,13 @@ pub(super) enum Place<'a> {
 pub(super) fn read_events<'a>(
     reader: &mut Reader<'a>,
     header: &Header,
-    place: Place<'a>,
+    place: &Place<'a>,
 ) -> Result<Vec<RecordedEvent<'a>>, Damage> {
     // A count is a claim until the events are there: it only sizes a bounded first allocation.
     let expected = usize::try_from(header.event_count).unwrap_or(usize::MAX);
     let mut events = Vec::with_capacity(expected.min(1024));
     for index in 0..header.event_count {
-        events.push(read_event(reader, header, &place, index)?);
+        events.push(read_event(reader, header, place, index)?);
     }
     Ok(events)
 }

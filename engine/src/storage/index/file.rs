@@ -2,7 +2,9 @@
 //! label or a stream lie together in their order.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use redb::{
     Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
     WriteTransaction,
@@ -12,6 +14,7 @@ use super::blocks::{BLOCK_PAIRS, Pair, at_or_after, at_or_before, pack, unpack};
 use super::fresh::Fresh;
 use super::{ActiveModules, Direction, Head, IndexError, IndexLimits};
 use crate::decision::wire::{Damage, Reader, put_bytes, put_int};
+use crate::storage::disk::Disk;
 
 type Bytes = &'static [u8];
 
@@ -33,6 +36,9 @@ const CHECKPOINT: &str = "checkpoint";
 const PAGE_CACHE_BYTES: usize = 32 << 20;
 
 pub(super) struct IndexFile {
+    /// What is read until the next flush: opening tables costs as much as looking something up.
+    /// It goes first, so that the file is closed without readers.
+    view: RwLock<Arc<FileView>>,
     database: Database,
 }
 
@@ -43,8 +49,10 @@ pub(super) struct StreamBlock {
 }
 
 impl IndexFile {
-    pub(super) fn open(path: &Path) -> Result<Self, IndexError> {
-        let database = Database::builder().set_cache_size(PAGE_CACHE_BYTES).create(path)?;
+    pub(super) fn open(disk: Disk, path: &Path) -> Result<Self, IndexError> {
+        let file = disk.file(path).map_err(|error| IndexError(error.to_string()))?;
+        let mut builder = Database::builder();
+        let database = builder.set_cache_size(PAGE_CACHE_BYTES).create_with_backend(file)?;
         let write = database.begin_write()?;
         write.open_table(POSTINGS)?;
         write.open_table(STREAMS)?;
@@ -53,7 +61,8 @@ impl IndexFile {
         write.open_table(ACTIVE)?;
         write.open_table(META)?;
         write.commit()?;
-        Ok(Self { database })
+        let view = RwLock::new(Arc::new(FileView::of(&database)?));
+        Ok(Self { view, database })
     }
 
     /// How far the file goes, and what is active there; none when it is new.
@@ -120,17 +129,17 @@ impl IndexFile {
         checkpoint.extend_from_slice(&fresh.through.hash);
         write.open_table(META)?.insert(CHECKPOINT, &*checkpoint)?;
         write.commit()?;
+        *self.view.write() = Arc::new(FileView::of(&self.database)?);
         Ok(())
     }
 
     pub(super) fn command(&self, key: u128) -> Result<Option<u64>, IndexError> {
-        let read = self.database.begin_read()?;
-        Ok(read.open_table(COMMANDS)?.get(key)?.map(|row| row.value()))
+        Ok(self.view().commands.get(key)?.map(|row| row.value()))
     }
 
-    pub(super) fn view(&self) -> Result<FileView, IndexError> {
-        let read = self.database.begin_read()?;
-        Ok(FileView { postings: read.open_table(POSTINGS)?, streams: read.open_table(STREAMS)? })
+    /// The file as it was last flushed.
+    pub(super) fn view(&self) -> Arc<FileView> {
+        Arc::clone(&self.view.read())
     }
 }
 
@@ -187,9 +196,19 @@ fn key(name: &[u8], number: u64) -> Vec<u8> {
 pub(super) struct FileView {
     postings: redb::ReadOnlyTable<Bytes, Bytes>,
     streams: redb::ReadOnlyTable<Bytes, Bytes>,
+    commands: redb::ReadOnlyTable<u128, u64>,
 }
 
 impl FileView {
+    fn of(database: &Database) -> Result<Self, IndexError> {
+        let read = database.begin_read()?;
+        Ok(Self {
+            postings: read.open_table(POSTINGS)?,
+            streams: read.open_table(STREAMS)?,
+            commands: read.open_table(COMMANDS)?,
+        })
+    }
+
     /// The block of a label that holds a position or lies nearest beyond it.
     pub(super) fn block(
         &self,
@@ -198,7 +217,11 @@ impl FileView {
         direction: Direction,
     ) -> Result<Option<Vec<Pair>>, IndexError> {
         let (least, at, most) = (key(label, 0), key(label, position), key(label, u64::MAX));
-        let before = self.postings.range::<&[u8]>(&*least..=&*at)?.next_back().transpose()?;
+        // Positions begin at 1: a search from there on has nothing before it.
+        let before = match direction {
+            Direction::Forward if position <= 1 => None,
+            _ => self.postings.range::<&[u8]>(&*least..=&*at)?.next_back().transpose()?,
+        };
         if let Some((_, block)) = before {
             let pairs = unpack(block.value())?;
             if direction == Direction::Backward || at_or_after(&pairs, position).is_some() {

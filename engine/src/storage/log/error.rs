@@ -16,6 +16,11 @@ pub struct LogLimits {
     pub cache_bytes: u64,
     /// redb's page cache, in bytes. 64 MiB: appends touch only the newest pages.
     pub page_cache_bytes: usize,
+    /// Bytes of one file, after which another is begun. 64 MiB: after a crash the newest is read
+    /// whole, which takes some 50 ms.
+    pub segment_bytes: u64,
+    /// Bytes of streams that were read lately, kept for who reads them again. 16 MiB.
+    pub stream_cache_bytes: u64,
     /// Free bytes on the disk below which appends are refused, so that the newest data always
     /// fits and reads go on. 64 MiB.
     pub min_free_disk_bytes: u64,
@@ -31,6 +36,8 @@ impl Default for LogLimits {
             queue_records: 8192,
             cache_bytes: 64 << 20,
             page_cache_bytes: 64 << 20,
+            segment_bytes: 64 << 20,
+            stream_cache_bytes: 16 << 20,
             min_free_disk_bytes: 64 << 20,
             index: IndexLimits::default(),
         }

@@ -1,27 +1,53 @@
-//! The log's redb file: one table of groups that only grows.
+//! The log's rows: tables of groups that only grow, in files that follow one another.
 //!
 //! After a failed commit redb wants the file opened again; [`LogFile::reopen`] does it in place,
 //! so that handles stay good. Readers meanwhile get [`ReadError::Unavailable`].
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
-use parking_lot::RwLock;
-use redb::{Database, ReadableDatabase, TableDefinition, TableError};
+use bytes::{Bytes, BytesMut};
+use parking_lot::{Mutex, RwLock};
+use redb::{
+    Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, ReadableTableMetadata,
+    TableDefinition, TableError,
+};
 
 use super::group::Group;
-use super::{OpenError, ReadError};
+use super::segments::Directory;
+use super::{LogLimits, OpenError, ReadError};
+use crate::decision::format::split;
+use crate::storage::disk::Disk;
 
 /// Number of the first record -> the records of the group, one after the other.
-const GROUPS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("groups");
+pub(super) const GROUPS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("groups");
+
+/// Closed files that are kept open for readers. 8: as many page caches as the newest has.
+const OPEN_FILES: usize = 8;
 
 type Rows = redb::ReadOnlyTable<u64, &'static [u8]>;
 
 pub(super) struct LogFile {
-    path: PathBuf,
-    page_cache_bytes: usize,
-    /// None while it is being opened again.
-    database: RwLock<Option<Database>>,
+    directory: Directory,
+    segment_bytes: u64,
+    segments: RwLock<Segments>,
+    /// The closed files that were read lately, the latest last.
+    closed: Mutex<Vec<(u64, Arc<ReadOnlyDatabase>)>>,
+}
+
+#[derive(Default)]
+struct Segments {
+    /// The decision that each file begins with, in order.
+    firsts: Vec<u64>,
+    /// The file of the last of them; none while it is being opened again.
+    newest: Option<Newest>,
+}
+
+struct Newest {
+    database: Database,
+    /// About how long the file is.
+    bytes: AtomicU64,
 }
 
 /// One row: the number of its first record and its bytes.
@@ -31,48 +57,85 @@ pub(super) struct Row<'a> {
 }
 
 impl LogFile {
-    pub(super) fn open(dir: &Path, page_cache_bytes: usize) -> Result<Self, OpenError> {
-        let path = dir.join("log.redb");
-        let file = Self { path, page_cache_bytes, database: RwLock::new(None) };
+    pub(super) fn open(dir: &Path, limits: &LogLimits, disk: Disk) -> Result<Self, OpenError> {
+        let page_cache_bytes = limits.page_cache_bytes;
+        let file = Self {
+            directory: Directory { path: dir.to_owned(), disk, page_cache_bytes },
+            segment_bytes: limits.segment_bytes,
+            segments: RwLock::default(),
+            closed: Mutex::default(),
+        };
         file.reopen().map_err(OpenError::File)?;
         Ok(file)
     }
 
-    /// Closes the file and opens it again, repairing it where the last commit was cut off.
+    /// Closes the files and opens the newest again, repairing it where the last commit was cut off.
     pub(super) fn reopen(&self) -> Result<(), String> {
-        let mut slot = self.database.write();
-        drop(slot.take());
-        let database = Database::builder()
-            .set_cache_size(self.page_cache_bytes)
-            .create(&self.path)
-            .map_err(|error| error.to_string())?;
-        *slot = Some(database);
+        let mut segments = self.segments.write();
+        drop(segments.newest.take());
+        self.closed.lock().clear();
+        segments.firsts = self.directory.list()?;
+        let (database, bytes) = match segments.firsts.last() {
+            Some(first) => self.directory.open_newest(*first)?,
+            None => {
+                let database = self.directory.create(1)?;
+                segments.firsts.push(1);
+                (database, 0)
+            }
+        };
+        segments.newest = Some(Newest { database, bytes: AtomicU64::new(bytes) });
         Ok(())
     }
 
     /// Free bytes on the disk; none where the system does not say.
     pub(super) fn free_disk_bytes(&self) -> Option<u64> {
-        let stat = rustix::fs::statvfs(&self.path).ok()?;
+        let stat = rustix::fs::statvfs(&self.directory.path).ok()?;
         Some(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
     /// Writes the rows in one durable transaction.
     pub(super) fn append(&self, rows: &[Row<'_>]) -> Result<(), String> {
-        let slot = self.database.read();
-        let database = slot.as_ref().ok_or("the file is closed")?;
-        let write = database.begin_write().map_err(|error| error.to_string())?;
+        if let Some(row) = rows.first() {
+            self.roll_before(row.first)?;
+        }
+        let segments = self.segments.read();
+        let newest = segments.newest.as_ref().ok_or("the file is closed")?;
+        let write = newest.database.begin_write().map_err(|error| error.to_string())?;
         {
             let mut table = write.open_table(GROUPS).map_err(|error| error.to_string())?;
             for row in rows {
                 table.insert(row.first, row.bytes).map_err(|error| error.to_string())?;
+                let bytes = u64::try_from(row.bytes.len()).unwrap_or(u64::MAX);
+                newest.bytes.fetch_add(bytes, Ordering::Relaxed);
             }
         }
         write.commit().map_err(|error| error.to_string())
     }
 
+    /// When the newest file is full, closes it for good and begins another.
+    fn roll_before(&self, first: u64) -> Result<(), String> {
+        let mut segments = self.segments.upgradable_read();
+        let full = segments
+            .newest
+            .as_ref()
+            .is_some_and(|newest| newest.bytes.load(Ordering::Relaxed) >= self.segment_bytes);
+        // A file that holds nothing yet stays, however long it is.
+        if !full || segments.firsts.last().is_some_and(|newest| *newest >= first) {
+            return Ok(());
+        }
+        segments.with_upgraded(|segments| {
+            let closed = segments.newest.take().map(|newest| newest.database.close());
+            closed.transpose().map_err(|error| error.to_string())?;
+            let database = self.directory.create(first)?;
+            segments.firsts.push(first);
+            segments.newest = Some(Newest { database, bytes: AtomicU64::new(0) });
+            Ok(())
+        })
+    }
+
     /// The key of the row that holds a record.
     pub(super) fn row_of(&self, decision: u64) -> Result<Option<u64>, ReadError> {
-        self.read(|table| {
+        self.read(decision, |table, _| {
             let row = table.range(..=decision)?.next_back().transpose()?;
             Ok(row.map(|(key, _)| key.value()))
         })
@@ -82,16 +145,43 @@ impl LogFile {
     /// The row at a key.
     pub(super) fn group(&self, first: u64) -> Result<Group, ReadError> {
         let bytes = self
-            .read(|table| Ok(table.get(first)?.map(|row| Bytes::copy_from_slice(row.value()))))?
+            .read(first, |table, _| {
+                Ok(table.get(first)?.map(|row| Bytes::copy_from_slice(row.value())))
+            })?
             .flatten()
-            .ok_or_else(|| ReadError::Damaged(format!("the row of decision {first} is missing")))?;
+            .ok_or_else(|| missing(first))?;
         Ok(Group::split(first, bytes)?)
     }
 
     /// The bytes of one record.
     pub(super) fn record(&self, decision: u64) -> Result<Option<Bytes>, ReadError> {
-        let Some(row) = self.row_of(decision)? else { return Ok(None) };
-        Ok(self.group(row)?.record(decision))
+        Ok(self.records(&[decision])?.pop())
+    }
+
+    /// The bytes of records, in the order asked, copied into one piece; it ends before the first
+    /// that there is not.
+    pub(super) fn records(&self, decisions: &[u64]) -> Result<Vec<Bytes>, ReadError> {
+        let mut bytes = BytesMut::new();
+        let mut lengths = Vec::with_capacity(decisions.len());
+        while let Some(next) = decisions.get(lengths.len()) {
+            let before = lengths.len();
+            self.read(*next, |table, last| {
+                for decision in decisions.iter().skip(before).take_while(|d| **d <= last) {
+                    let Some(row) = table.range(..=*decision)?.next_back().transpose()? else {
+                        break;
+                    };
+                    let Some(record) = nth(row.1.value(), *decision - row.0.value()) else { break };
+                    bytes.extend_from_slice(record);
+                    lengths.push(record.len());
+                }
+                Ok(())
+            })?;
+            if lengths.len() == before {
+                break;
+            }
+        }
+        let mut bytes = bytes.freeze();
+        Ok(lengths.into_iter().map(|length| bytes.split_to(length)).collect())
     }
 
     /// Gives every row from the one that holds a record on to `each`, in order, until that
@@ -101,39 +191,108 @@ impl LogFile {
         from_decision: u64,
         mut each: impl FnMut(Row<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let first = self.row_of(from_decision)?.unwrap_or(0);
-        let mut failed = None;
-        self.read(|table| {
-            for row in table.range(first..)? {
-                let (first, bytes) = row?;
-                let row = Row { first: first.value(), bytes: bytes.value() };
-                if let Err(error) = each(row) {
-                    failed = Some(error);
-                    break;
+        let mut from = self.row_of(from_decision)?.unwrap_or(from_decision);
+        loop {
+            let (mut failed, mut last) = (None, u64::MAX);
+            self.read(from, |table, last_here| {
+                last = last_here;
+                for row in table.range(from..)? {
+                    let (first, bytes) = row?;
+                    if let Err(error) = each(Row { first: first.value(), bytes: bytes.value() }) {
+                        failed = Some(error);
+                        break;
+                    }
                 }
+                Ok(())
+            })?;
+            match failed {
+                Some(error) => return Err(error),
+                None if last == u64::MAX => return Ok(()),
+                None => from = last + 1,
             }
-            Ok(())
-        })?;
-        failed.map_or(Ok(()), Err)
-    }
-
-    /// Reads in a transaction of its own; none when nothing was ever appended.
-    fn read<T>(
-        &self,
-        read: impl FnOnce(&Rows) -> Result<T, redb::StorageError>,
-    ) -> Result<Option<T>, ReadError> {
-        let unavailable = |error: &dyn std::fmt::Display| ReadError::Unavailable(error.to_string());
-        let slot = self.database.read();
-        let database = slot.as_ref().ok_or_else(|| unavailable(&"it is being opened again"))?;
-        let transaction = database.begin_read().map_err(|error| unavailable(&error))?;
-        match transaction.open_table(GROUPS) {
-            Ok(table) => match read(&table) {
-                Ok(value) => Ok(Some(value)),
-                Err(redb::StorageError::Corrupted(reason)) => Err(ReadError::Damaged(reason)),
-                Err(error) => Err(unavailable(&error)),
-            },
-            Err(TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(error) => Err(unavailable(&error)),
         }
     }
+
+    /// Bytes of the rows with their keys, as redb counts them.
+    pub(super) fn stored_bytes(&self) -> Result<u64, ReadError> {
+        let firsts = self.segments.read().firsts.clone();
+        let mut bytes = 0;
+        for first in firsts {
+            let stats = self.read(first, |table, _| table.stats())?;
+            bytes += stats.map_or(0, |stats| stats.stored_bytes());
+        }
+        Ok(bytes)
+    }
+
+    /// Reads in the file of a record, in a transaction of its own; `read` is also told the last
+    /// record that can be in that file. None when there is no such file.
+    fn read<T>(
+        &self,
+        decision: u64,
+        read: impl FnOnce(&Rows, u64) -> Result<T, redb::StorageError>,
+    ) -> Result<Option<T>, ReadError> {
+        let segments = self.segments.read();
+        let after = segments.firsts.partition_point(|first| *first <= decision);
+        let Some(first) = after.checked_sub(1).and_then(|at| segments.firsts.get(at)).copied()
+        else {
+            return Ok(None);
+        };
+        let Some(next) = segments.firsts.get(after).copied() else {
+            let newest = segments.newest.as_ref();
+            let newest = newest.ok_or_else(|| unavailable("it is being opened again"))?;
+            return read_in(newest.database.begin_read(), |table| read(table, u64::MAX));
+        };
+        drop(segments);
+        let closed = self.closed(first)?;
+        read_in(closed.begin_read(), |table| read(table, next - 1))
+    }
+
+    /// A file that is closed for good, opened for reading.
+    fn closed(&self, first: u64) -> Result<Arc<ReadOnlyDatabase>, ReadError> {
+        let mut open = self.closed.lock();
+        let file = match open.iter().position(|(number, _)| *number == first) {
+            Some(at) => open.remove(at),
+            None => {
+                let file = self.directory.open_closed(first).map_err(unavailable)?;
+                (first, Arc::new(file))
+            }
+        };
+        if open.len() >= OPEN_FILES {
+            open.remove(0);
+        }
+        let database = Arc::clone(&file.1);
+        open.push(file);
+        Ok(database)
+    }
+}
+
+fn read_in<T>(
+    transaction: Result<ReadTransaction, redb::TransactionError>,
+    read: impl FnOnce(&Rows) -> Result<T, redb::StorageError>,
+) -> Result<Option<T>, ReadError> {
+    match transaction.map_err(unavailable)?.open_table(GROUPS) {
+        Ok(table) => match read(&table) {
+            Ok(value) => Ok(Some(value)),
+            Err(redb::StorageError::Corrupted(reason)) => Err(ReadError::Damaged(reason)),
+            Err(error) => Err(unavailable(error)),
+        },
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(unavailable(error)),
+    }
+}
+
+/// Record number `at` of a row.
+fn nth(mut row: &[u8], at: u64) -> Option<&[u8]> {
+    for _ in 0..at {
+        row = split(row).ok()?.1;
+    }
+    split(row).ok().map(|(record, _)| record)
+}
+
+fn missing(first: u64) -> ReadError {
+    ReadError::Damaged(format!("the row of decision {first} is missing"))
+}
+
+fn unavailable(error: impl std::fmt::Display) -> ReadError {
+    ReadError::Unavailable(error.to_string())
 }

@@ -52,6 +52,12 @@ impl Group {
         Some(self.bytes.slice(start..end))
     }
 
+    /// The bytes of its records, in order.
+    pub(super) fn records(&self) -> impl Iterator<Item = &[u8]> {
+        let ends = self.bounds.iter().skip(1);
+        self.bounds.iter().zip(ends).filter_map(|(start, end)| self.bytes.get(*start..*end))
+    }
+
     /// The head before one of its records.
     pub(super) fn head_before(&self, decision: u64) -> Option<u64> {
         let record = self.record(decision)?;

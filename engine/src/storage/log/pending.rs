@@ -7,13 +7,17 @@ use bytes::Bytes;
 
 use super::work::{AppendError, AppendReply, Appended, Lineage};
 use super::{Group, Head};
-use crate::decision::{Draft, Header, parse};
+use crate::decision::format::split;
+use crate::decision::{Draft, Hash, Header, parse};
 use crate::names::StreamId;
 use crate::query::Query;
+use crate::storage::index::Labels;
 
 /// Bytes of records in one row. redb rounds a value up to a power of two of its pages, so rows
 /// are filled to a little less than 64 KiB.
 const ROW_BYTES: usize = 60 << 10;
+/// Bytes that a row begins with: a small group needs no more.
+const ROW_CAPACITY: usize = 4 << 10;
 
 /// An answer that waits for the group.
 pub(super) enum Held {
@@ -36,14 +40,28 @@ pub(super) struct Pending {
     pub(super) head: Head,
     /// The versions of the streams it appends to, once it is committed.
     pub(super) versions: HashMap<StreamId, u64>,
+    /// The hash of each record, in order.
+    pub(super) hashes: Vec<Hash>,
+    /// What its events can be found by, up to where a condition looked.
+    labels: Labels,
+    /// The row and the place in it up to which `labels` goes.
+    labelled_to: (usize, usize),
     recorded_at_ms: u64,
     held: Vec<(Waiting, Held)>,
 }
 
 impl Pending {
     pub(super) fn new(head: Head, recorded_at_ms: u64, capacity: usize) -> Self {
-        let (rows, versions) = (Vec::new(), HashMap::new());
-        Self { rows, head, versions, recorded_at_ms, held: Vec::with_capacity(capacity) }
+        Self {
+            rows: Vec::new(),
+            head,
+            versions: HashMap::with_capacity(capacity),
+            hashes: Vec::with_capacity(capacity),
+            labels: Labels::default(),
+            labelled_to: (0, 0),
+            recorded_at_ms,
+            held: Vec::with_capacity(capacity),
+        }
     }
 
     /// Adds a record and answers its number.
@@ -51,7 +69,7 @@ impl Pending {
         let decision = self.head.decision + 1;
         let full = |row: &(u64, Vec<u8>)| row.1.len() + draft.record_bytes() > ROW_BYTES;
         if self.rows.last().is_none_or(full) {
-            self.rows.push((decision, Vec::new()));
+            self.rows.push((decision, Vec::with_capacity(ROW_CAPACITY)));
         }
         let header = Header {
             decision,
@@ -63,6 +81,7 @@ impl Pending {
         if let Some((_, row)) = self.rows.last_mut() {
             self.head.hash = draft.finish(&header, row);
         }
+        self.hashes.push(self.head.hash);
         self.head.decision = decision;
         self.head.position += u64::from(draft.event_count());
         decision
@@ -76,22 +95,29 @@ impl Pending {
     }
 
     /// The first of its events that matches.
-    pub(super) fn first_match(&self, query: &Query) -> Option<u64> {
-        self.rows.iter().find_map(|(_, row)| {
-            let mut rest = &**row;
-            while let Ok((record, after)) = crate::decision::format::split(rest) {
-                let decision = parse(record).ok()?;
-                if let Some(event) = decision.events.iter().find(|event| query.matches(event)) {
-                    return Some(event.position);
+    pub(super) fn first_match(&mut self, query: &Query) -> Option<u64> {
+        // Each record is looked at once, however many conditions the group has.
+        while let Some((_, row)) = self.rows.get(self.labelled_to.0) {
+            let rest = row.get(self.labelled_to.1..).unwrap_or_default();
+            let Ok((record, after)) = split(rest) else {
+                if self.labelled_to.0 + 1 == self.rows.len() {
+                    break;
                 }
-                rest = after;
+                self.labelled_to = (self.labelled_to.0 + 1, 0);
+                continue;
+            };
+            if let Ok(decision) = parse(record) {
+                self.labels.add(&decision);
             }
-            None
-        })
+            self.labelled_to.1 = row.len() - after.len();
+        }
+        self.labels.first_match(query)
     }
 
     /// Answers everybody: the group is durable, and these are its groups of records.
-    pub(super) fn answer(self, groups: &[Arc<Group>]) {
+    /// Answers how many that were.
+    pub(super) fn answer(self, groups: &[Arc<Group>]) -> usize {
+        let answered = self.held.len();
         for (waiting, held) in self.held {
             let answer = match held {
                 Held::Passed => Ok(Appended::Barrier),
@@ -102,6 +128,7 @@ impl Pending {
             };
             (waiting.reply)(answer);
         }
+        answered
     }
 
     /// Answers everybody: the commit failed.

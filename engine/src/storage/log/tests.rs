@@ -257,7 +257,7 @@ fn a_damaged_log_is_refused_with_the_record_named() {
     record(store.append(deposit("account-1", 0, "needle-in-the-log", 1)));
     store.close();
     std::fs::remove_file(store.dir.path().join("index.redb")).expect("removes");
-    let path = store.dir.path().join("log.redb");
+    let path = segments::file_in(store.dir.path(), 1);
     let mut bytes = std::fs::read(&path).expect("reads");
     let needle = b"needle-in-the-log";
     let at = bytes.windows(needle.len()).position(|window| window == needle).expect("is there");
@@ -272,4 +272,153 @@ fn a_damaged_log_is_refused_with_the_record_named() {
     );
     let error = opened.expect_err("damaged").to_string();
     assert!(error.contains("decision 1"), "{error}");
+}
+
+/// Four kibibytes a commit, so that files of 256 KiB are soon full.
+fn fill_files(store: &Store, from: u64, count: u64) {
+    for n in from..from + count {
+        let id = format!("c{n}-{}", "x".repeat(1 << 10));
+        record(store.append(deposit("account-1", n, &id, 1)));
+    }
+}
+
+fn small_files() -> LogLimits {
+    LogLimits { segment_bytes: 256 << 10, ..LogLimits::default() }
+}
+
+/// The decisions that the files begin with.
+fn files(dir: &Path) -> Vec<u64> {
+    let names =
+        std::fs::read_dir(dir).expect("reads").map(|entry| entry.expect("reads").file_name());
+    let names = names.map(|name| name.into_string().expect("a name"));
+    let firsts = names.filter_map(|name| {
+        name.strip_prefix("log-")?.strip_suffix(".redb").map(|first| first.parse().expect("digits"))
+    });
+    let mut firsts: Vec<u64> = firsts.collect();
+    firsts.sort_unstable();
+    firsts
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("reads") {
+        let entry = entry.expect("reads");
+        std::fs::copy(entry.path(), to.join(entry.file_name())).expect("copies");
+    }
+}
+
+fn expect_all(store: &Store, count: u64) {
+    let head = store.log().head();
+    assert_eq!((head.decision, head.position), (count, count));
+    for decision in 1..=count {
+        let bytes = store.log().record(decision).expect("reads").expect("is there");
+        assert_eq!(parse(&bytes).expect("whole").header.decision, decision);
+    }
+    let limit = usize::try_from(count).expect("few");
+    for direction in [Direction::Forward, Direction::Backward] {
+        let from = if direction == Direction::Forward { 0 } else { u64::MAX };
+        // The second read is from memory.
+        for _ in 0..2 {
+            let records = store.log().stream_records("account-1", from, direction, limit);
+            let mut numbers: Vec<_> = records
+                .expect("reads")
+                .iter()
+                .map(|record| parse(record).expect("whole").header.decision)
+                .collect();
+            if direction == Direction::Backward {
+                numbers.reverse();
+            }
+            assert!(numbers.into_iter().eq(1..=count));
+        }
+    }
+}
+
+#[test]
+fn a_log_of_many_files_reads_as_one_and_survives_reopening_and_a_lost_index() {
+    let mut store = Store::with(small_files(), Clock::system());
+    fill_files(&store, 0, 1_000);
+    let firsts = files(store.dir.path());
+    assert!(firsts.len() > 3, "{firsts:?}");
+    expect_all(&store, 1_000);
+    store.reopen();
+    expect_all(&store, 1_000);
+    store.close();
+    std::fs::remove_file(store.dir.path().join("index.redb")).expect("removes");
+    store.reopen();
+    expect_all(&store, 1_000);
+    fill_files(&store, 1_000, 300);
+    expect_all(&store, 1_300);
+}
+
+#[test]
+fn a_crash_anywhere_in_beginning_a_file_loses_nothing() {
+    let mut store = Store::with(small_files(), Clock::system());
+    fill_files(&store, 0, 50);
+    assert_eq!(files(store.dir.path()), [1]);
+    let before = tempfile::tempdir().expect("a directory");
+    // Killed while the first file is the newest: what a copy of the open files holds.
+    copy(store.dir.path(), before.path());
+    fill_files(&store, 50, 350);
+    let firsts = files(store.dir.path());
+    assert!(firsts.len() > 1, "{firsts:?}");
+    let after = tempfile::tempdir().expect("a directory");
+    copy(store.dir.path(), after.path());
+    store.close();
+
+    // After the first file was closed, while the next had no name yet.
+    std::fs::write(before.path().join("log-00000000000000000051.new"), b"unfinished")
+        .expect("writes");
+    store.dir = before;
+    store.reopen();
+    expect_all(&store, 50);
+    // After the next got its name, and before anything was written to it.
+    store.close();
+    let limits = LogLimits::default();
+    let directory = segments::Directory {
+        path: store.dir.path().to_owned(),
+        disk: Disk::default(),
+        page_cache_bytes: limits.page_cache_bytes,
+    };
+    drop(directory.create(51).expect("creates"));
+    store.reopen();
+    assert_eq!(files(store.dir.path()), [1, 51]);
+    expect_all(&store, 50);
+    fill_files(&store, 50, 50);
+    expect_all(&store, 100);
+    store.close();
+    // Killed with several files.
+    store.dir = after;
+    store.reopen();
+    expect_all(&store, 400);
+}
+
+#[test]
+fn a_file_that_was_not_closed_is_repaired_when_it_is_read() {
+    let mut store = Store::with(small_files(), Clock::system());
+    fill_files(&store, 0, 50);
+    let unclosed = tempfile::tempdir().expect("a directory");
+    copy(store.dir.path(), unclosed.path());
+    store.close();
+    let limits = LogLimits::default();
+    let directory = segments::Directory {
+        path: store.dir.path().to_owned(),
+        disk: Disk::default(),
+        page_cache_bytes: limits.page_cache_bytes,
+    };
+    drop(directory.create(51).expect("creates"));
+    let first = segments::file_in(unclosed.path(), 1);
+    std::fs::copy(first, segments::file_in(store.dir.path(), 1)).expect("copies");
+    store.reopen();
+    expect_all(&store, 50);
+}
+
+#[test]
+fn a_missing_first_file_is_named() {
+    let mut store = Store::with(small_files(), Clock::system());
+    fill_files(&store, 0, 400);
+    store.close();
+    std::fs::remove_file(segments::file_in(store.dir.path(), 1)).expect("removes");
+    let opened =
+        Log::open(store.dir.path(), "store", small_files(), Clock::system(), &Spawner::default());
+    let error = opened.expect_err("incomplete").to_string();
+    assert!(error.contains("log-00000000000000000001.redb is missing"), "{error}");
 }

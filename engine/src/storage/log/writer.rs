@@ -9,16 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 use super::file::Row;
+use super::pace::Pace;
 use super::pending::{Held, Pending, Waiting};
 use super::replay::replay;
 use super::work::{AppendError, Condition, DirectAppend, Expectation, Refusal, Submission, Work};
 use super::{Group, Head, Shared};
 use crate::clock::Stopwatch;
-use crate::decision::format::record_hash;
-use crate::decision::{AppendRecord, Draft, parse};
+use crate::decision::format::Damage;
+use crate::decision::{AppendRecord, Draft, Hash, parse};
 use crate::expected::VersionConflict;
 use crate::names::StreamId;
 
@@ -34,6 +35,7 @@ pub(super) struct Writer {
     recorded_at_ms: u64,
     /// Versions of streams that were written to lately: only this thread changes them.
     versions: HashMap<StreamId, u64>,
+    pace: Pace,
     append_seconds: metrics::Histogram,
     records_per_commit: metrics::Histogram,
 }
@@ -51,6 +53,7 @@ impl Writer {
             work,
             recorded_at_ms,
             versions: HashMap::new(),
+            pace: Pace::default(),
             append_seconds: metrics::histogram!("factum_append_duration_seconds"),
             records_per_commit: metrics::histogram!("factum_records_per_commit"),
         }
@@ -58,7 +61,7 @@ impl Writer {
 
     pub(super) fn run(mut self) {
         while let Ok(first) = self.work.recv() {
-            let group = self.drain(first);
+            let group = self.gather(first);
             if let Err(reason) = self.commit(group) {
                 tracing::error!(reason, "a commit failed; the log is opened again");
                 *self.shared.trouble.lock() = Some(Refusal::Recovering(reason));
@@ -67,12 +70,26 @@ impl Writer {
         }
     }
 
-    fn drain(&self, first: Submission) -> Vec<Submission> {
+    /// Takes what waits, and for a moment what is about to come: see [`Pace`].
+    fn gather(&self, first: Submission) -> Vec<Submission> {
         let limits = &self.shared.limits;
         let mut bytes = first.work.bytes();
         let mut group = vec![first];
+        let (expected, mut patience) = (self.pace.expected(), None);
         while group.len() < limits.group_records && bytes < limits.group_bytes {
-            let Ok(next) = self.work.try_recv() else { break };
+            let next = match self.work.try_recv() {
+                Ok(next) => next,
+                Err(TryRecvError::Disconnected) => break,
+                Err(TryRecvError::Empty) => {
+                    if group.len() >= expected {
+                        break;
+                    }
+                    let patience = patience.get_or_insert_with(|| self.pace.patience());
+                    let Some(left) = patience.left() else { break };
+                    let Ok(next) = self.work.recv_timeout(left) else { break };
+                    next
+                }
+            };
             bytes += next.work.bytes();
             group.push(next);
         }
@@ -108,18 +125,22 @@ impl Writer {
                 self.versions.clear();
             }
             self.versions.extend(pending.versions.drain());
-            groups = self.publish(std::mem::take(&mut pending.rows));
+            let rows = std::mem::take(&mut pending.rows);
+            groups = self.publish(rows, &pending.hashes);
         }
-        pending.answer(&groups);
+        let queued = self.work.len();
+        let answered = pending.answer(&groups);
+        self.pace.answered(answered + queued);
         Ok(())
     }
 
-    fn write(&self, pending: &Pending) -> Result<(), String> {
+    fn write(&mut self, pending: &Pending) -> Result<(), String> {
         let rows = pending.rows.iter().map(|(first, bytes)| Row { first: *first, bytes });
         let rows: Vec<_> = rows.collect();
         let since = Stopwatch::start();
         self.shared.file.append(&rows)?;
         self.append_seconds.record(since.elapsed());
+        self.pace.committed(since.elapsed());
         let records = u32::try_from(pending.head.decision - self.head.decision);
         self.records_per_commit.record(records.unwrap_or(u32::MAX));
         Ok(())
@@ -170,7 +191,7 @@ impl Writer {
     }
 
     /// Looks only at what came after the submitter looked.
-    fn check(&self, pending: &Pending, condition: &Condition) -> Result<(), AppendError> {
+    fn check(&self, pending: &mut Pending, condition: &Condition) -> Result<(), AppendError> {
         let Condition { query, checked_to, .. } = condition;
         let first = match self.shared.first_match(query, *checked_to) {
             Ok(first) => first.or_else(|| pending.first_match(query)),
@@ -207,7 +228,7 @@ impl Writer {
     }
 
     /// Shows what is durable to readers: first the rows, then the index, then the head.
-    fn publish(&self, rows: Vec<(u64, Vec<u8>)>) -> Vec<Arc<Group>> {
+    fn publish(&self, rows: Vec<(u64, Vec<u8>)>, hashes: &[Hash]) -> Vec<Arc<Group>> {
         let mut groups = Vec::with_capacity(rows.len());
         for (first, bytes) in rows {
             match Group::split(first, Bytes::from(bytes)) {
@@ -215,13 +236,10 @@ impl Writer {
                 Err(damage) => tracing::error!(first, %damage, "wrote a damaged group"),
             }
         }
-        let records: Vec<_> =
-            groups.iter().flat_map(|group| group.records_from(group.first())).collect();
-        let decisions = records.iter().filter_map(|(number, record)| {
-            parse(record)
-                .inspect_err(|damage| tracing::error!(number, %damage, "wrote damage"))
-                .ok()
-                .map(|decision| (decision, record_hash(record)))
+        let records = groups.iter().flat_map(|group| group.records());
+        let decisions = records.zip(hashes).filter_map(|(record, hash)| {
+            let damaged = |damage: &Damage| tracing::error!(%damage, "wrote a damaged record");
+            parse(record).inspect_err(damaged).ok().map(|decision| (decision, *hash))
         });
         self.shared.index.apply(decisions);
         for group in &groups {

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::load::Point;
+use crate::bench::median;
 use crate::report::{Report, rounded};
 
 /// Ratios that `--check` wants at least, by connections.
@@ -68,13 +69,6 @@ impl Row {
             p99_us: of(|run| run.commands.p99_us),
         }
     }
-}
-
-/// The middle one; of two in the middle, the lower.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len().saturating_sub(1) / 2;
-    values.get(middle).copied().unwrap_or_default()
 }
 
 impl Figures {

@@ -1,0 +1,51 @@
+//! Filling a log fast: single-event appends, thousands under way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::Context as _;
+
+use super::events::{Events, Numbers};
+use crate::storage::log::{DirectAppend, Log, Submission, Work};
+
+/// Which stream an event goes to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Order {
+    /// One after the other.
+    Round,
+    /// As it comes.
+    Random,
+}
+
+/// Appends `count` events and waits until all are durable.
+pub(super) fn fill(log: &Log, events: &Events, order: Order, count: u64) -> anyhow::Result<()> {
+    let done = Arc::new(AtomicU64::new(0));
+    for (number, random) in (0..count).zip(Numbers(count)) {
+        let at = match order {
+            Order::Round => number,
+            Order::Random => random,
+        };
+        let stream = events.stream(at).context("no streams")?.clone();
+        let append =
+            DirectAppend { events: vec![(events.event(), Some(stream))], ..Default::default() };
+        let done = Arc::clone(&done);
+        log.submit(Submission {
+            work: Work::Append(Box::new(append)),
+            lineages: Vec::new(),
+            reply: Box::new(move |answer| {
+                done.fetch_add(u64::from(answer.is_ok()), Ordering::Relaxed);
+            }),
+        });
+    }
+    let (send, passed) = std::sync::mpsc::channel();
+    log.submit(Submission {
+        work: Work::Barrier,
+        lineages: Vec::new(),
+        reply: Box::new(move |answer| {
+            let _gone = send.send(answer.is_ok());
+        }),
+    });
+    let passed = passed.recv().context("the writer ended")?;
+    anyhow::ensure!(passed && done.load(Ordering::Relaxed) == count, "an append was refused");
+    Ok(())
+}

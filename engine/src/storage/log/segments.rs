@@ -1,0 +1,122 @@
+//! The files of the log: one for each bounded span, named by the decision it begins with.
+//!
+//! Only the newest is written to; the others are closed for good. So only the newest can ever need
+//! repair, and opening a log does not take longer the longer it is. A file gets its name when it is
+//! whole, so a crash in between leaves nothing but a file that is removed.
+
+use std::fs::{self, File};
+#[cfg(test)]
+use std::path::Path;
+use std::path::PathBuf;
+
+use redb::{Builder, Database, DatabaseError, ReadOnlyDatabase};
+
+use super::file::GROUPS;
+use crate::storage::disk::Disk;
+
+/// What the only file of a log was called before there were several.
+const UNDIVIDED: &str = "log.redb";
+
+/// Where the files are and how they are opened.
+#[derive(Debug)]
+pub(super) struct Directory {
+    pub(super) path: PathBuf,
+    pub(super) disk: Disk,
+    pub(super) page_cache_bytes: usize,
+}
+
+/// Closed files share this part of the page cache's size, each.
+const CLOSED_CACHE_PART: usize = 8;
+
+impl Directory {
+    /// The decisions that the files begin with, in order. Removes what a crash left behind.
+    pub(super) fn list(&self) -> Result<Vec<u64>, String> {
+        let undivided = self.path.join(UNDIVIDED);
+        if undivided.exists() {
+            fs::rename(&undivided, self.file(1)).map_err(text)?;
+        }
+        let mut firsts = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(text)? {
+            let entry = entry.map_err(text)?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str().and_then(|name| name.strip_prefix("log-")) else {
+                continue;
+            };
+            if name.ends_with(".new") {
+                fs::remove_file(entry.path()).map_err(text)?;
+            } else if let Some(first) = name.strip_suffix(".redb") {
+                firsts.push(first.parse().map_err(text)?);
+            }
+        }
+        firsts.sort_unstable();
+        match firsts.first() {
+            Some(first) if *first != 1 => Err(format!("{} is missing", self.file(1).display())),
+            _ => Ok(firsts),
+        }
+    }
+
+    /// Opens the newest file, repairing it where the last commit was cut off.
+    pub(super) fn open_newest(&self, first: u64) -> Result<(Database, u64), String> {
+        let path = self.file(first);
+        let bytes = fs::metadata(&path).map_err(text)?.len();
+        let file = self.disk.file(&path).map_err(text)?;
+        let database = self.builder(1).create_with_backend(file).map_err(text)?;
+        Ok((database, bytes))
+    }
+
+    /// Makes a file for what comes after everything before `first`.
+    pub(super) fn create(&self, first: u64) -> Result<Database, String> {
+        let path = self.file(first);
+        let unfinished = path.with_extension("new");
+        match fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(text(error)),
+            _ => {}
+        }
+        let file = self.disk.file(&unfinished).map_err(text)?;
+        let database = self.builder(1).create_with_backend(file).map_err(text)?;
+        let write = database.begin_write().map_err(text)?;
+        write.open_table(GROUPS).map_err(text)?;
+        write.commit().map_err(text)?;
+        fs::rename(&unfinished, &path).map_err(text)?;
+        File::open(&self.path).and_then(|dir| dir.sync_all()).map_err(text)?;
+        Ok(database)
+    }
+
+    /// Opens a file that is closed for good.
+    pub(super) fn open_closed(&self, first: u64) -> Result<ReadOnlyDatabase, String> {
+        let path = self.file(first);
+        let open = || {
+            let file = self.disk.file_to_read(&path)?;
+            self.builder(CLOSED_CACHE_PART).open_read_only_with_backend(file)
+        };
+        match open() {
+            Err(DatabaseError::RepairAborted) => {
+                // Its last close did not come to its end. What was acknowledged is in it.
+                drop(self.open_newest(first)?);
+                open().map_err(text)
+            }
+            opened => opened.map_err(text),
+        }
+    }
+
+    fn file(&self, first: u64) -> PathBuf {
+        // Twenty digits hold any number, so that names sort as numbers do.
+        self.path.join(format!("log-{first:020}.redb"))
+    }
+
+    fn builder(&self, part: usize) -> Builder {
+        let mut builder = Database::builder();
+        builder.set_cache_size(self.page_cache_bytes / part);
+        builder
+    }
+}
+
+/// The path of a log's file, for those who look at it from outside.
+#[cfg(test)]
+pub(super) fn file_in(dir: &Path, first: u64) -> PathBuf {
+    dir.join(format!("log-{first:020}.redb"))
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
