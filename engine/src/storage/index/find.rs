@@ -118,10 +118,6 @@ impl<'p> Search<'p> {
                 let here = self.items.iter_mut().filter(|item| item.at == hit.0);
                 here.for_each(|item| item.pass(direction));
             } else if !item.step(direction, &mut self.steps, &mut nearest)? {
-                // Another item may have found what is there: it is not to be found again.
-                if self.found.hits.last().is_some_and(|last| last.0 == item.at) {
-                    item.pass(direction);
-                }
                 self.found.stopped_at = Some(item.at);
             }
         }
