@@ -42,6 +42,8 @@ pub(super) async fn post(
         turn: None,
     };
     command.data = read_json(&parts.headers, body, &app.limits).await?;
+    // Slices of the connection's buffer: who waits should not hold it.
+    drop((parts, segments));
     let answer = app.engine.execute(command).await?;
     respond(&answer, awaited).await
 }

@@ -1,6 +1,7 @@
 //! Read models: their list, their rows, one document; and the projections that make them.
 
 use axum::extract::{Request, State};
+use axum::http::Uri;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -127,7 +128,9 @@ pub(super) async fn rows(
     };
     let least = min_position(&mut params, &app)?;
     params.end()?;
-    let uri = request.uri().clone();
+    // A copy: the request's parts are slices of the connection's buffer, and whoever holds one
+    // while it waits holds all of it.
+    let uri = Uri::try_from(request.uri().to_string()).unwrap_or_default();
     drop((request, segments, filters));
     least.reach(&model).await?;
     let page = tasks::blocking(move || model.page(&query)).await;
