@@ -70,7 +70,11 @@ struct Item<'p> {
 }
 
 impl<'p> Search<'p> {
+    /// A search may always ask each label once, however few `steps` it has: that takes every item
+    /// to a hit or beyond where it began, so whoever goes on where it stopped gets to the end.
     pub(super) fn new(plan: &'p Plan, direction: Direction, limit: usize, steps: u64) -> Self {
+        let labels: usize = plan.items.iter().flatten().map(Vec::len).sum();
+        let steps = steps.max(u64::try_from(labels).unwrap_or(u64::MAX));
         let item = |groups: &'p Vec<Vec<Label>>| Item {
             groups,
             at: 0,
