@@ -81,6 +81,7 @@ pub(super) fn read_append<'a>(reader: &mut Reader<'a>) -> Result<AppendRecord<'a
 }
 
 /// Where a record's events belong.
+#[derive(Clone, Copy)]
 pub(super) enum Place<'a> {
     /// All to one stream, after a version of it.
     One { stream: &'a str, version: u64, decided_at_ms: u64 },

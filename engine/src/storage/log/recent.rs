@@ -13,7 +13,7 @@ use super::Direction;
 type Span = (u64, Direction, usize);
 
 pub(super) struct RecentStreams {
-    reads: moka::sync::Cache<Box<str>, Arc<Read>>,
+    reads: moka::sync::Cache<Arc<str>, Arc<Read>>,
 }
 
 /// What one read found.
@@ -26,7 +26,7 @@ struct Read {
 
 impl RecentStreams {
     pub(super) fn new(max_bytes: u64) -> Self {
-        let weigh = |stream: &Box<str>, read: &Arc<Read>| {
+        let weigh = |stream: &Arc<str>, read: &Arc<Read>| {
             let records = read.records.iter().map(|record| record.len() + size_of::<Bytes>());
             let bytes = size_of::<Read>() + 64 + stream.len() + records.sum::<usize>();
             u32::try_from(bytes).unwrap_or(u32::MAX)
