@@ -22,8 +22,8 @@ use crate::storage::disk::Disk;
 /// Number of the first record -> the records of the group, as `row` draws them.
 pub(super) const GROUPS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("groups");
 
-/// Closed files that are kept open for readers. 8: as many page caches as the newest has.
-const OPEN_FILES: usize = 8;
+/// Closed files that are kept open for readers. 6: 96 MiB of page caches at the most.
+const OPEN_FILES: usize = 6;
 
 type Rows = redb::ReadOnlyTable<u64, &'static [u8]>;
 
