@@ -11,6 +11,7 @@ mod pace;
 mod pending;
 mod recent;
 mod replay;
+mod row;
 mod segments;
 mod work;
 mod writer;

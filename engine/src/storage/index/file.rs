@@ -53,7 +53,9 @@ impl IndexFile {
         let file = disk.file(path).map_err(|error| IndexError(error.to_string()))?;
         let mut builder = Database::builder();
         let database = builder.set_cache_size(PAGE_CACHE_BYTES).create_with_backend(file)?;
-        let write = database.begin_write()?;
+        let mut write = database.begin_write()?;
+        // Every commit must leave a file that a crash does not make the next start read whole.
+        write.set_quick_repair(true);
         write.open_table(POSTINGS)?;
         write.open_table(STREAMS)?;
         write.open_table(COMMANDS)?;

@@ -14,7 +14,8 @@ pub struct LogLimits {
     pub queue_records: usize,
     /// Bytes of decoded groups kept for readers. 64 MiB.
     pub cache_bytes: u64,
-    /// redb's page cache, in bytes. 64 MiB: appends touch only the newest pages.
+    /// redb's page cache, in bytes. 32 MiB: appends touch only the newest pages, and groups have a
+    /// cache of their own.
     pub page_cache_bytes: usize,
     /// Bytes of one file, after which another is begun. 64 MiB: after a crash the newest is read
     /// whole, which takes some 50 ms.
@@ -35,7 +36,7 @@ impl Default for LogLimits {
             group_bytes: 8 << 20,
             queue_records: 8192,
             cache_bytes: 64 << 20,
-            page_cache_bytes: 64 << 20,
+            page_cache_bytes: 32 << 20,
             segment_bytes: 64 << 20,
             stream_cache_bytes: 16 << 20,
             min_free_disk_bytes: 64 << 20,

@@ -16,15 +16,14 @@ use redb::{
 
 use super::group::Group;
 use super::segments::Directory;
-use super::{LogLimits, OpenError, ReadError};
-use crate::decision::format::split;
+use super::{LogLimits, OpenError, ReadError, row};
 use crate::storage::disk::Disk;
 
-/// Number of the first record -> the records of the group, one after the other.
+/// Number of the first record -> the records of the group, as `row` draws them.
 pub(super) const GROUPS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("groups");
 
-/// Closed files that are kept open for readers. 8: as many page caches as the newest has.
-const OPEN_FILES: usize = 8;
+/// Closed files that are kept open for readers. 6: 96 MiB of page caches at the most.
+const OPEN_FILES: usize = 6;
 
 type Rows = redb::ReadOnlyTable<u64, &'static [u8]>;
 
@@ -104,8 +103,14 @@ impl LogFile {
         {
             let mut table = write.open_table(GROUPS).map_err(|error| error.to_string())?;
             for row in rows {
-                table.insert(row.first, row.bytes).map_err(|error| error.to_string())?;
-                let bytes = u64::try_from(row.bytes.len()).unwrap_or(u64::MAX);
+                let places = row::table(row.bytes).map_err(|damage| damage.to_string())?;
+                let length = row.bytes.len() + places.len();
+                let reserved = table.insert_reserve(row.first, length);
+                let mut stored = reserved.map_err(|error| error.to_string())?;
+                let (records, table) = stored.as_mut().split_at_mut(row.bytes.len());
+                records.copy_from_slice(row.bytes);
+                table.copy_from_slice(&places);
+                let bytes = u64::try_from(length).unwrap_or(u64::MAX);
                 newest.bytes.fetch_add(bytes, Ordering::Relaxed);
             }
         }
@@ -144,13 +149,11 @@ impl LogFile {
 
     /// The row at a key.
     pub(super) fn group(&self, first: u64) -> Result<Group, ReadError> {
-        let bytes = self
-            .read(first, |table, _| {
-                Ok(table.get(first)?.map(|row| Bytes::copy_from_slice(row.value())))
-            })?
-            .flatten()
-            .ok_or_else(|| missing(first))?;
-        Ok(Group::split(first, bytes)?)
+        let copy = |row: redb::AccessGuard<'_, &[u8]>| {
+            row::records(row.value()).map(Bytes::copy_from_slice)
+        };
+        let bytes = self.read(first, |table, _| Ok(table.get(first)?.map(copy)))?.flatten();
+        Ok(Group::split(first, bytes.ok_or_else(|| missing(first))??)?)
     }
 
     /// The bytes of one record.
@@ -163,6 +166,7 @@ impl LogFile {
     pub(super) fn records(&self, decisions: &[u64]) -> Result<Vec<Bytes>, ReadError> {
         let mut bytes = BytesMut::new();
         let mut lengths = Vec::with_capacity(decisions.len());
+        let mut damage = None;
         while let Some(next) = decisions.get(lengths.len()) {
             let before = lengths.len();
             self.read(*next, |table, last| {
@@ -170,12 +174,23 @@ impl LogFile {
                     let Some(row) = table.range(..=*decision)?.next_back().transpose()? else {
                         break;
                     };
-                    let Some(record) = nth(row.1.value(), *decision - row.0.value()) else { break };
-                    bytes.extend_from_slice(record);
-                    lengths.push(record.len());
+                    match row::nth(row.1.value(), *decision - row.0.value()) {
+                        Ok(None) => break,
+                        Ok(Some(record)) => {
+                            bytes.extend_from_slice(record);
+                            lengths.push(record.len());
+                        }
+                        Err(wrong) => {
+                            damage = Some(wrong);
+                            break;
+                        }
+                    }
                 }
                 Ok(())
             })?;
+            if let Some(damage) = damage {
+                return Err(damage.into());
+            }
             if lengths.len() == before {
                 break;
             }
@@ -197,8 +212,10 @@ impl LogFile {
             self.read(from, |table, last_here| {
                 last = last_here;
                 for row in table.range(from..)? {
-                    let (first, bytes) = row?;
-                    if let Err(error) = each(Row { first: first.value(), bytes: bytes.value() }) {
+                    let (first, stored) = row?;
+                    let row = row::records(stored.value()).map_err(|wrong| E::from(wrong.into()));
+                    let row = row.map(|bytes| Row { first: first.value(), bytes });
+                    if let Err(error) = row.and_then(&mut each) {
                         failed = Some(error);
                         break;
                     }
@@ -279,14 +296,6 @@ fn read_in<T>(
         Err(TableError::TableDoesNotExist(_)) => Ok(None),
         Err(error) => Err(unavailable(error)),
     }
-}
-
-/// Record number `at` of a row.
-fn nth(mut row: &[u8], at: u64) -> Option<&[u8]> {
-    for _ in 0..at {
-        row = split(row).ok()?.1;
-    }
-    split(row).ok().map(|(record, _)| record)
 }
 
 fn missing(first: u64) -> ReadError {

@@ -25,8 +25,8 @@ pub(super) struct Directory {
     pub(super) page_cache_bytes: usize,
 }
 
-/// Closed files share this part of the page cache's size, each.
-const CLOSED_CACHE_PART: usize = 8;
+/// The page cache of a closed file is this part of the newest's. Rows are pages of 64 KiB.
+const CLOSED_CACHE_PART: usize = 2;
 
 impl Directory {
     /// The decisions that the files begin with, in order. Removes what a crash left behind.
