@@ -104,6 +104,8 @@ kinds! {
         "The key was used for another request";
     INVALID_MODULE = "invalid_module", UNPROCESSABLE_ENTITY, LASTING,
         "The component cannot be a module";
+    MODULE_TOO_COSTLY = "module_too_costly", UNPROCESSABLE_ENTITY, LASTING,
+        "The component exceeds what it may cost";
     MODULE_BROKEN = "module_broken", UNPROCESSABLE_ENTITY, LASTING, "The module cannot be started";
     MODULE_FAULT = "module_fault", INTERNAL_SERVER_ERROR, LASTING, "The module failed";
     MODULE_LIMIT = "module_limit", INTERNAL_SERVER_ERROR, LASTING, "The module exceeded a limit";
