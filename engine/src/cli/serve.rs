@@ -67,6 +67,9 @@ pub(super) struct ServeArgs {
     /// milliseconds
     #[arg(long, value_name = "MS")]
     heartbeat_ms: Option<u64>,
+    /// Start without modules, whatever is active; activate a version of one to start it
+    #[arg(long)]
+    safe_mode: bool,
     /// Add a route that does nothing, for measuring
     #[arg(long, hide = true)]
     bench_route: bool,
@@ -144,6 +147,7 @@ fn options(args: &ServeArgs) -> Options {
     let set = |to: &mut u64, from: Option<u64>| *to = from.unwrap_or(*to);
     set(&mut options.log.min_free_disk_bytes, args.min_free_disk_bytes);
     set(&mut options.guests.deadline_ms, args.guest_deadline_ms);
+    options.safe_mode = args.safe_mode;
     options
 }
 

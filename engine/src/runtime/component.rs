@@ -74,6 +74,7 @@ pub enum Role {
 #[derive(Clone)]
 pub struct Component {
     parts: Arc<Parts>,
+    limits: GuestLimits,
 }
 
 pub(super) struct Parts {
@@ -81,7 +82,6 @@ pub(super) struct Parts {
     pub(super) manifest: manifest::GuestIndices,
     pub(super) aggregate: Option<aggregate::GuestIndices>,
     pub(super) projection: Option<projection::GuestIndices>,
-    pub(super) limits: GuestLimits,
     digest: Hash,
 }
 
@@ -135,10 +135,9 @@ impl Component {
                 .then(|| projection::GuestIndices::new(&pre).map_err(misfit))
                 .transpose()?,
             pre,
-            limits,
             digest: *blake3::hash(bytes).as_bytes(),
         };
-        let component = Self { parts: Arc::new(parts) };
+        let component = Self { parts: Arc::new(parts), limits };
         // Function types are compared when the first instance is made.
         match component.instantiate("check") {
             Ok(_) => Ok(component),
@@ -161,12 +160,18 @@ impl Component {
         }
     }
 
+    /// The same component, its instances within other limits.
+    #[must_use]
+    pub fn within(&self, limits: GuestLimits) -> Self {
+        Self { parts: Arc::clone(&self.parts), limits }
+    }
+
     /// Makes a fresh instance; `module` names it in the log.
     ///
     /// # Errors
     /// [`GuestError`] when its start code fails or no slot is free.
     pub fn instantiate(&self, module: &str) -> Result<Instance, GuestError> {
-        Instance::new(&self.parts, Arc::from(module))
+        Instance::new(&self.parts, self.limits, Arc::from(module))
     }
 }
 

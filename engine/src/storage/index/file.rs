@@ -29,6 +29,8 @@ const COMMANDS: TableDefinition<'_, u128, u64> = TableDefinition::new("commands"
 const ARRIVALS: TableDefinition<'_, u64, (u128, u64)> = TableDefinition::new("arrivals");
 /// Module -> active version and digest.
 const ACTIVE: TableDefinition<'_, &str, Bytes> = TableDefinition::new("active");
+/// Act and subject -> decision of the newest one.
+const ACTS: TableDefinition<'_, &str, u64> = TableDefinition::new("acts");
 const META: TableDefinition<'_, &str, Bytes> = TableDefinition::new("meta");
 const CHECKPOINT: &str = "checkpoint";
 
@@ -61,6 +63,7 @@ impl IndexFile {
         write.open_table(COMMANDS)?;
         write.open_table(ARRIVALS)?;
         write.open_table(ACTIVE)?;
+        write.open_table(ACTS)?;
         write.open_table(META)?;
         write.commit()?;
         let view = RwLock::new(Arc::new(FileView::of(&database)?));
@@ -111,6 +114,10 @@ impl IndexFile {
                     streams.insert(&*key(name.as_bytes(), first), &*value)?;
                 }
             }
+            let mut acts = write.open_table(ACTS)?;
+            for (key, decision) in &fresh.acts {
+                acts.insert(key.as_str(), decision)?;
+            }
             let mut active = write.open_table(ACTIVE)?;
             for (module, version) in &fresh.active {
                 match version {
@@ -133,6 +140,11 @@ impl IndexFile {
         write.commit()?;
         *self.view.write() = Arc::new(FileView::of(&self.database)?);
         Ok(())
+    }
+
+    pub(super) fn act(&self, key: &str) -> Result<Option<u64>, IndexError> {
+        let read = self.database.begin_read()?;
+        Ok(read.open_table(ACTS)?.get(key)?.map(|row| row.value()))
     }
 
     pub(super) fn command(&self, key: u128) -> Result<Option<u64>, IndexError> {
