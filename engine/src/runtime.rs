@@ -60,15 +60,20 @@ impl<'a> Event<'a> {
     }
 }
 
+/// What the limit of one module's memory may be raised to, in bytes. 1 GiB: less than the address
+/// space that is reserved for it anyway.
+pub const MOST_MEMORY_BYTES: usize = 1 << 30;
 /// How often running guests are looked at; a deadline is kept to within this.
 const TICK: Duration = Duration::from_millis(10);
 
 /// What a guest may use. Each has a default with a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GuestLimits {
-    /// Linear memory of one instance, in bytes. 64 MiB: an interpreter needs 5, and a thousand
+    /// All linear memory of one instance, in bytes. 64 MiB: an interpreter needs 5, and a thousand
     /// instances must fit a small machine.
     pub memory_bytes: usize,
+    /// Elements of all tables of one instance. 100,000: an interpreter has some 10,000 functions.
+    pub table_elements: usize,
     /// Wall time of one call, in milliseconds. 1,000: a decision takes microseconds, and a batch
     /// of a slow interpreter still fits.
     pub deadline_ms: u64,
@@ -78,6 +83,9 @@ pub struct GuestLimits {
     pub log_lines: u32,
     /// Calls after which an instance is replaced, because memory never shrinks. 100,000.
     pub instance_calls: u64,
+    /// Bytes of memory beyond which an instance is replaced after a call. 16 MiB: it is cheap to
+    /// make and would keep them for ever.
+    pub instance_bytes: usize,
     /// Bytes of a component. 32 MiB: one with a Python interpreter has 19.
     pub component_bytes: usize,
 }
@@ -86,10 +94,12 @@ impl Default for GuestLimits {
     fn default() -> Self {
         Self {
             memory_bytes: 64 << 20,
+            table_elements: 100_000,
             deadline_ms: 1_000,
             output_bytes: 8 << 20,
             log_lines: 100,
             instance_calls: 100_000,
+            instance_bytes: 16 << 20,
             component_bytes: 32 << 20,
         }
     }
@@ -190,7 +200,8 @@ fn config(limits: &GuestLimits) -> Config {
     pool.max_core_instances_per_component(64)
         .max_memories_per_component(64)
         .max_tables_per_component(64)
-        .max_memory_size(limits.memory_bytes)
+        .max_memory_size(limits.memory_bytes.max(MOST_MEMORY_BYTES))
+        .table_elements(limits.table_elements)
         .total_component_instances(1_000)
         .total_core_instances(4_000)
         .total_memories(1_000)
