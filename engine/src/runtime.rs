@@ -93,9 +93,25 @@ impl Default for GuestLimits {
 /// The Wasm engine and what every component is linked with; cheap to clone.
 #[derive(Clone)]
 pub struct Runtime {
+    live: Build,
+    metered: Build,
+    limits: GuestLimits,
+}
+
+/// One way to compile, and what is linked to what it makes.
+#[derive(Clone)]
+struct Build {
     engine: wasmtime::Engine,
     linker: Arc<Linker<Host>>,
-    limits: GuestLimits,
+}
+
+impl Build {
+    fn new(config: &Config) -> Result<Self, String> {
+        let engine = wasmtime::Engine::new(config)
+            .map_err(|error| format!("the Wasm runtime cannot start: {error:#}"))?;
+        let linker = linker(&engine).map_err(|error| format!("{error:#}"))?;
+        Ok(Self { engine, linker: Arc::new(linker) })
+    }
 }
 
 impl std::fmt::Debug for Runtime {
@@ -110,19 +126,22 @@ impl Runtime {
     /// # Errors
     /// A sentence, when the machine cannot give what the configuration asks for.
     pub fn new(limits: GuestLimits, spawner: &Spawner) -> Result<Self, String> {
-        let engine = wasmtime::Engine::new(&config(&limits))
-            .map_err(|error| format!("the Wasm runtime cannot start: {error:#}"))?;
-        let linker = linker(&engine).map_err(|error| format!("{error:#}"))?;
-        let weak = engine.weak();
+        let (live, metered) = (Build::new(&config(&limits))?, Build::new(&metered_config())?);
+        let weak = [live.engine.weak(), metered.engine.weak()];
         // It ends within a tick of the last engine handle, so nobody needs to join it.
         drop(spawner.thread("guest-deadlines", move || {
-            while let Some(engine) = weak.upgrade() {
-                engine.increment_epoch();
-                drop(engine);
+            loop {
+                let engines: Vec<_> =
+                    weak.iter().filter_map(wasmtime::EngineWeak::upgrade).collect();
+                if engines.is_empty() {
+                    return;
+                }
+                engines.iter().for_each(wasmtime::Engine::increment_epoch);
+                drop(engines);
                 std::thread::sleep(TICK);
             }
         }));
-        Ok(Self { engine, linker: Arc::new(linker), limits })
+        Ok(Self { live, metered, limits })
     }
 
     /// What guests may use.
@@ -136,7 +155,19 @@ impl Runtime {
     /// # Errors
     /// [`LoadError`] when it is no component, imports what no guest may, or plays no role.
     pub fn load(&self, bytes: &[u8]) -> Result<Component, LoadError> {
-        Component::load(&self.engine, &self.linker, self.limits, bytes)
+        self.load_as(&self.live, bytes)
+    }
+
+    /// The same for a form whose calls count their fuel, at a price in time: for a sample.
+    ///
+    /// # Errors
+    /// As [`Runtime::load`].
+    pub fn load_metered(&self, bytes: &[u8]) -> Result<Component, LoadError> {
+        self.load_as(&self.metered, bytes)
+    }
+
+    fn load_as(&self, build: &Build, bytes: &[u8]) -> Result<Component, LoadError> {
+        Component::load(&build.engine, &build.linker, self.limits, bytes)
     }
 }
 
@@ -162,9 +193,21 @@ fn config(limits: &GuestLimits) -> Config {
         .total_core_instances(4_000)
         .total_memories(1_000)
         .total_tables(4_000);
+    let mut config = common_config();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}
+
+/// The same code with its fuel counted. A sample of calls needs no pool.
+fn metered_config() -> Config {
+    let mut config = common_config();
+    config.consume_fuel(true);
+    config
+}
+
+fn common_config() -> Config {
     let mut config = Config::new();
     config
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .epoch_interruption(true)
         .cranelift_nan_canonicalization(true)
         .wasm_features(
