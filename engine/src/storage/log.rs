@@ -30,7 +30,7 @@ use tokio::sync::watch;
 
 use crate::clock::{Clock, Stopwatch};
 use crate::decision::Hash;
-use crate::decision::format::record_hash;
+use crate::decision::format::{parse_header, record_hash};
 use crate::names::StreamId;
 use crate::query::Query;
 use crate::tasks::{Spawner, Thread};
@@ -343,9 +343,9 @@ impl Log {
         let (mut low, mut high) = (1, head.decision);
         while low < high {
             let middle = low + (high - low).div_ceil(2);
-            let head_before = self.group(middle)?.and_then(|group| group.head_before(middle));
-            match head_before {
-                Some(before) if before <= position => low = middle,
+            let record = self.record(middle)?;
+            match record.as_deref().map(parse_header).transpose()? {
+                Some(header) if header.head_before <= position => low = middle,
                 Some(_) => high = middle - 1,
                 None => return Err(ReadError::Damaged(format!("decision {middle} is missing"))),
             }

@@ -139,19 +139,15 @@ impl LogFile {
         })
     }
 
-    /// The newest row and its key.
-    pub(super) fn newest_row(&self) -> Result<Option<(u64, Bytes)>, ReadError> {
-        let firsts = self.segments.read().firsts.clone();
-        for first in firsts.into_iter().rev() {
-            let row = self.read(first, |table, last| {
-                let row = table.range(..=last)?.next_back().transpose()?;
-                Ok(row.map(|(key, row)| {
-                    let records = row::records(row.value()).map(Bytes::copy_from_slice);
-                    (key.value(), records)
-                }))
-            })?;
-            if let Some((key, records)) = row.flatten() {
-                return Ok(Some((key, records?)));
+    /// The newest row.
+    pub(super) fn newest(&self) -> Result<Option<Group>, ReadError> {
+        let segments = self.segments.read();
+        let mut ends: Vec<_> = segments.firsts.iter().skip(1).map(|first| first - 1).collect();
+        drop(segments);
+        ends.push(u64::MAX);
+        for end in ends.into_iter().rev() {
+            if let Some(group) = self.group_of(end)? {
+                return Ok(Some(group));
             }
         }
         Ok(None)
@@ -166,13 +162,17 @@ impl LogFile {
         .map(Option::flatten)
     }
 
-    /// The row at a key.
-    pub(super) fn group(&self, first: u64) -> Result<Group, ReadError> {
-        let copy = |row: redb::AccessGuard<'_, &[u8]>| {
-            row::records(row.value()).map(Bytes::copy_from_slice)
-        };
-        let bytes = self.read(first, |table, _| Ok(table.get(first)?.map(copy)))?.flatten();
-        Ok(Group::split(first, bytes.ok_or_else(|| missing(first))??)?)
+    /// The row that holds a record, or would if there were one.
+    pub(super) fn group_of(&self, decision: u64) -> Result<Option<Group>, ReadError> {
+        let row = self.read(decision, |table, _| {
+            let row = table.range(..=decision)?.next_back().transpose()?;
+            Ok(row.map(|(key, row)| {
+                let records = row::records(row.value()).map(Bytes::copy_from_slice);
+                (key.value(), records)
+            }))
+        })?;
+        let Some((first, records)) = row.flatten() else { return Ok(None) };
+        Ok(Some(Group::split(first, records?)?))
     }
 
     /// The bytes of records, in the order asked, copied into one piece; it ends before the first
@@ -309,10 +309,6 @@ fn read_in<T>(
         Err(TableError::TableDoesNotExist(_)) => Ok(None),
         Err(error) => Err(unavailable(error)),
     }
-}
-
-fn missing(first: u64) -> ReadError {
-    ReadError::Damaged(format!("the row of decision {first} is missing"))
 }
 
 fn unavailable(error: impl std::fmt::Display) -> ReadError {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::decision::format::{Damage, HEADER_BYTES, parse_header, split};
+use crate::decision::format::{Damage, split};
 
 /// Records that follow one another: those of a row, or some that were committed together.
 #[derive(Clone, Debug)]
@@ -61,12 +61,6 @@ impl Group {
     /// The bytes of its records with their numbers, in order.
     pub(super) fn numbered(&self) -> impl Iterator<Item = (u64, &[u8])> {
         (self.first..).zip(self.records())
-    }
-
-    /// The head before one of its records.
-    pub(super) fn head_before(&self, decision: u64) -> Option<u64> {
-        let record = self.record(decision)?;
-        parse_header(record.get(..HEADER_BYTES)?).ok().map(|header| header.head_before)
     }
 
     /// Its records with their numbers, from `decision` on.

@@ -29,15 +29,12 @@ impl Records {
         if let Some(group) = self.unsettled.find(decision) {
             return Ok(Some(group));
         }
-        let Some(row) = self.file.row_of(decision)? else { return Ok(None) };
-        let group = match self.groups.get(&row) {
-            Some(group) => group,
-            None => {
-                let group = Arc::new(self.file.group(row)?);
-                self.groups.insert(row, Arc::clone(&group));
-                group
-            }
-        };
+        // Who reads in order comes to each row by its first record.
+        if let Some(group) = self.groups.get(&decision) {
+            return Ok(Some(group));
+        }
+        let Some(group) = self.file.group_of(decision)?.map(Arc::new) else { return Ok(None) };
+        self.groups.insert(group.first(), Arc::clone(&group));
         Ok((group.first()..=group.last()).contains(&decision).then_some(group))
     }
 

@@ -14,7 +14,7 @@ use super::file::{LogFile, Row};
 use super::journal::Frame;
 use super::{Group, OpenError};
 use crate::decision::Hash;
-use crate::decision::format::{Damage, parse_header, record_hash, split};
+use crate::decision::format::{record_hash, split};
 use crate::decision::parse;
 
 /// How long to wait before a commit of rows that failed is tried again.
@@ -202,10 +202,6 @@ pub(super) fn settle_frames(
 
 /// Number and hash of the newest record in rows.
 pub(super) fn newest(file: &LogFile, genesis: Hash) -> Result<(u64, Hash), OpenError> {
-    let Some((first, row)) = file.newest_row()? else { return Ok((0, genesis)) };
-    let damaged =
-        |damage: Damage| OpenError::Damaged { decision: first, reason: damage.to_string() };
-    let group = Group::split(first, row).map_err(damaged)?;
-    let record = group.record(group.last()).unwrap_or_default();
-    Ok((parse_header(&record).map_err(damaged)?.decision, record_hash(&record)))
+    let Some(group) = file.newest()? else { return Ok((0, genesis)) };
+    Ok((group.last(), record_hash(&group.record(group.last()).unwrap_or_default())))
 }
