@@ -19,6 +19,7 @@ mod commands;
 mod contract;
 mod crash;
 mod demo;
+mod determinism;
 mod faults;
 mod hostile;
 mod isolation;

@@ -11,6 +11,7 @@ use metrics::Counter;
 use serde::{Deserialize, Serialize};
 
 use super::error::CommandError;
+use super::meter::{Fuel, FuelFigures, Meter};
 use super::throttle::{Throttle, ThrottleLimits};
 use super::worker::{Attempt, Job, Worker};
 use crate::clock::Clock;
@@ -32,6 +33,8 @@ pub struct WorkerLimits {
     pub hot_bytes: usize,
     /// One in so many decisions is checked against `evolve` in a fresh instance. 1,000.
     pub verify_every: u32,
+    /// One in so many decisions of a thread runs metered, in a fresh instance. 1,000.
+    pub meter_every: u32,
     /// Events that one command may append. 1,000: one answer stays readable.
     pub events_per_command: usize,
     /// Bytes of data in the events that one command may append. 1 MiB: what one direct append may.
@@ -61,6 +64,7 @@ impl Default for WorkerLimits {
             queue: 4096,
             hot_bytes: 32 << 20,
             verify_every: 1_000,
+            meter_every: 1_000,
             events_per_command: 1_000,
             event_bytes: 1 << 20,
             fold_batch: 1_000,
@@ -89,6 +93,8 @@ pub(super) struct Identity {
     /// Set when it was caught with hidden state: from then on each call gets a fresh instance.
     pub(super) fresh: AtomicBool,
     pub(super) throttle: Throttle,
+    pub(super) meter: Meter,
+    pub(super) fuel: Fuel,
 }
 
 impl Identity {
@@ -119,7 +125,7 @@ impl ActiveModule {
     #[must_use]
     pub fn start(
         manifest: &Manifest,
-        component: Component,
+        (component, meter): (Component, Meter),
         log: &Log,
         limits: &WorkerLimits,
         clock: &Clock,
@@ -131,6 +137,8 @@ impl ActiveModule {
             component,
             fresh: AtomicBool::new(limits.instances == Instances::Fresh),
             throttle: Throttle::new(limits.throttle),
+            meter,
+            fuel: Fuel::new(manifest),
         });
         let (mut workers, mut threads) = (Vec::new(), Vec::new());
         for number in 0..limits.threads.max(1) {
@@ -170,6 +178,12 @@ impl ActiveModule {
     #[must_use]
     pub fn is_fresh(&self) -> bool {
         self.identity.fresh.load(Ordering::Relaxed)
+    }
+
+    /// What its sampled calls cost.
+    #[must_use]
+    pub fn fuel(&self) -> FuelFigures {
+        self.identity.fuel.figures()
     }
 
     /// Whether it is slowed down because it kept hitting its deadline.

@@ -27,7 +27,7 @@ use crate::decision::Draft;
 use crate::event::NewEvent;
 use crate::expected::{ExpectedVersion, VersionConflict};
 use crate::names::{Name, StreamId};
-use crate::runtime::{self, Failure, GuestError, Instance, Limit};
+use crate::runtime::{self, Component, Failure, GuestError, Instance, Limit};
 use crate::storage::log::{AppendReply, Expectation, Lineage, Log, Submission, Work};
 
 /// Streams whose first decision was verified, before the set starts anew. A million hashes: 8 MB.
@@ -99,6 +99,7 @@ pub(super) struct Worker {
     verified: HashSet<u64>,
     hasher: RandomState,
     until_verified: u32,
+    until_metered: u32,
 }
 
 /// What a guest decided, ready to be recorded.
@@ -117,6 +118,7 @@ impl Worker {
         Self {
             states: HotStates::new(limits.hot_bytes),
             until_verified: limits.verify_every,
+            until_metered: limits.meter_every,
             identity,
             log,
             limits,
@@ -230,9 +232,19 @@ impl Worker {
         };
         let aggregate = command.aggregate.as_str();
         let state = before.state.as_ref();
-        let answer =
-            self.call(|instance| instance.decide(aggregate, state, &[], question, context()))?;
         let module = Arc::clone(&self.identity);
+        let metered = self.metered();
+        let ask = |instance: &mut Instance| {
+            let answer = instance.decide(aggregate, state, &[], question, context())?;
+            Ok((answer, instance.fuel()))
+        };
+        let (answer, fuel) = match &metered {
+            Some(metered) => self.call_fresh(metered, ask)?,
+            None => self.call(ask)?,
+        };
+        if let Some(fuel) = fuel {
+            module.fuel.decided(command.name.as_str(), fuel);
+        }
         match answer {
             Ok(outcome) => {
                 if outcome.events.len() > self.limits.events_per_command {
@@ -247,14 +259,16 @@ impl Worker {
                     // Nothing happened, so the state is what it was, whatever the guest says.
                     let hash = before.hash.unwrap_or_else(|| outcome.next.hash());
                     let decided = Ok((&[][..], hash));
-                    let draft = draft(command, module.module_ref(), &context(), before, decided);
+                    let module = module.module_ref();
+                    let draft = draft(command, module, &context(), before, decided, fuel);
                     return Ok(Decided { draft, after: before.clone() });
                 }
                 let now_ms = circumstance.now_ms;
-                self.verify(aggregate, stream, before, &events, now_ms, &outcome.next)?;
+                let decided = (&*events, now_ms, &outcome.next);
+                self.verify(aggregate, stream, before, decided, metered.as_ref())?;
                 let hash = outcome.next.hash();
-                let draft =
-                    draft(command, module.module_ref(), &context(), before, Ok((&events, hash)));
+                let (module, decided) = (module.module_ref(), Ok((&*events, hash)));
+                let draft = draft(command, module, &context(), before, decided, fuel);
                 let after = Hot {
                     state: Some(outcome.next),
                     hash: Some(hash),
@@ -265,8 +279,8 @@ impl Worker {
             }
             Err(Failure::Rejected(rejection)) => {
                 let rejection = checked_rejection(rejection).map_err(|r| self.fault(r))?;
-                let draft =
-                    draft(command, module.module_ref(), &context(), before, Err(&rejection));
+                let (module, decided) = (module.module_ref(), Err(&rejection));
+                let draft = draft(command, module, &context(), before, decided, fuel);
                 Ok(Decided { draft, after: before.clone() })
             }
             Err(Failure::Invalid(reason)) => Err(CommandError::Invalid(reason)),
@@ -293,6 +307,30 @@ impl Worker {
         if !instance.is_spent() {
             self.instance = Some(instance);
         }
+        self.answered(answer)
+    }
+
+    /// Calls an instance that no call was made in before and none will be after.
+    fn call_fresh<T>(
+        &self,
+        component: &Component,
+        call: impl FnOnce(&mut Instance) -> Result<T, GuestError>,
+    ) -> Result<T, CommandError> {
+        let fresh = component.instantiate(&self.identity.name);
+        self.answered(fresh.and_then(|mut instance| call(&mut instance)))
+    }
+
+    /// The metered form of the component, when its turn has come and it is there.
+    fn metered(&mut self) -> Option<Component> {
+        self.until_metered = self.until_metered.saturating_sub(1);
+        if self.until_metered > 0 {
+            return None;
+        }
+        self.until_metered = self.limits.meter_every;
+        self.identity.meter.component().cloned()
+    }
+
+    fn answered<T>(&self, answer: Result<T, GuestError>) -> Result<T, CommandError> {
         match &answer {
             Err(GuestError::Limit(Limit::Deadline)) => self.identity.throttle.overdue(),
             _ => self.identity.throttle.in_time(),
