@@ -77,14 +77,14 @@ pub use event::{Event, EventType, Recorded};
 pub use factum_sdk_macros::{Command, Event};
 pub use fault::{DecodeError, Fault};
 pub use module::{AggregateRole, Module, ProjectionRole};
-pub use projection::{Collection, Document, Projection};
+pub use projection::{Collection, Document, Index, Projection};
 pub use rows::Rows;
 
 /// All that a module's source needs.
 pub mod prelude {
     pub use crate::{
-        Aggregate, Collection, Command, Context, Decision, Document, Event, Fault, Projection,
-        Recorded, Rejection, Rows, emit, log, nothing, reject,
+        Aggregate, Collection, Command, Context, Decision, Document, Event, Fault, Index,
+        Projection, Recorded, Rejection, Rows, emit, log, nothing, reject,
     };
     pub use serde::{Deserialize, Serialize};
 }

@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use crate::{Aggregate, Collection, Command, Event, Module, Projection};
+use crate::{Aggregate, Collection, Command, Event, Index, Module, Projection};
 
 /// The version of `wit/factum.wit` this SDK speaks.
 const CONTRACT: &str = "0.1.0";
@@ -55,7 +55,16 @@ pub(crate) struct ProjectionManifest {
 #[derive(Serialize)]
 struct CollectionManifest {
     name: &'static str,
-    indexes: &'static [&'static str],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    indexes: Vec<IndexManifest>,
+}
+
+#[derive(Serialize)]
+struct IndexManifest {
+    name: &'static str,
+    paths: &'static [&'static str],
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unique: bool,
 }
 
 impl Manifest {
@@ -89,8 +98,14 @@ impl AggregateManifest {
 
 impl ProjectionManifest {
     pub(crate) fn of<P: Projection>() -> Self {
-        let collection =
-            |declared: &Collection| CollectionManifest { name: declared.name(), indexes: &[] };
+        let index = |index: &Index| {
+            let Index { name, paths, unique } = *index;
+            IndexManifest { name, paths, unique }
+        };
+        let collection = |declared: &Collection| CollectionManifest {
+            name: declared.name(),
+            indexes: declared.indexes().iter().map(index).collect(),
+        };
         Self {
             name: P::NAME,
             version: P::VERSION,

@@ -15,7 +15,10 @@ pub struct AirportDay {
 }
 
 impl Document for AirportDay {
-    const COLLECTION: Collection = Collection::new("airport_days");
+    const COLLECTION: Collection = Collection::new("airport_days").indexed(&[
+        Index::new("by_origin_and_date", &["origin", "date"]).unique(),
+        Index::new("by_date", &["date", "origin"]),
+    ]);
 }
 
 /// Makes the read model `airport_days`, with keys like `EWR-2013-01-01`.
