@@ -4,6 +4,8 @@ mod guests;
 mod kills;
 mod server;
 
-pub use guests::{account, account_with_overdraft, flights, hostile, workspace};
+pub use guests::{
+    account, account_with_overdraft, counting, counting_indexed, flights, hostile, workspace,
+};
 pub use kills::{Random, under_kills};
 pub use server::{Answer, Client, Server, command};

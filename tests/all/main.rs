@@ -23,4 +23,5 @@ mod faults;
 mod hostile;
 mod live;
 mod projections;
+mod read_models;
 mod swap;

@@ -100,6 +100,8 @@ kinds! {
         "The aggregate cannot fold the events";
     CONDITION_TOO_WIDE = "condition_too_wide", UNPROCESSABLE_ENTITY, LASTING,
         "The condition takes too many steps";
+    INDEX_NEEDED = "index_needed", UNPROCESSABLE_ENTITY, LASTING,
+        "The query looks at too many documents";
     KEY_REUSED = "idempotency_key_reused", UNPROCESSABLE_ENTITY, LASTING,
         "The key was used for another request";
     INVALID_MODULE = "invalid_module", UNPROCESSABLE_ENTITY, LASTING,
@@ -166,6 +168,9 @@ pub(super) struct More {
     /// The position that was wanted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) required: Option<u64>,
+    /// The index that a query needs, as a manifest declares it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) index: Option<Box<RawValue>>,
     /// The command's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) command_id: Option<String>,

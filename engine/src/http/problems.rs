@@ -1,5 +1,7 @@
 //! What the engine's errors are to a client: one table from types to problems.
 
+use serde_json::value::RawValue;
+
 use crate::commands::CommandError;
 use crate::expected::{ExpectedVersion, VersionConflict};
 use crate::json::JsonError;
@@ -12,8 +14,8 @@ use crate::storage::read_models::ReadModelError;
 
 use super::error::{
     ACTIVATION_CLASH, BODY_TOO_LARGE, CONDITION_FAILED, CONDITION_TOO_WIDE, CONTENDED, CORRUPTED,
-    DISK_FULL, Expected, Fault, INVALID_COMMAND, INVALID_JSON, INVALID_MODULE, INVALID_NAME,
-    INVALID_PARAMETER, KEY_REUSED, Kind, MODULE_BROKEN, MODULE_FAULT, MODULE_LIMIT,
+    DISK_FULL, Expected, Fault, INDEX_NEEDED, INVALID_COMMAND, INVALID_JSON, INVALID_MODULE,
+    INVALID_NAME, INVALID_PARAMETER, KEY_REUSED, Kind, MODULE_BROKEN, MODULE_FAULT, MODULE_LIMIT,
     MODULE_THROTTLED, More, NOT_FOLDABLE, OUTCOME_UNKNOWN, Problem, SHUTTING_DOWN, STILL_RUNNING,
     UNAVAILABLE, UNKNOWN_AGGREGATE, UNKNOWN_COMMAND, UNKNOWN_MODULE, UNKNOWN_VERSION,
     VERSION_CONFLICT, VERSION_EXISTS,
@@ -116,11 +118,15 @@ impl From<ReadModelError> for Problem {
 
 impl From<QueryError> for Problem {
     fn from(error: QueryError) -> Self {
-        let limit = match &error {
-            QueryError::Invalid(_) => None,
-            QueryError::TooWide { .. } => Some("scan_rows"),
-        };
-        Self::new(&INVALID_PARAMETER, error.to_string()).with(More { limit, ..More::default() })
+        let detail = error.to_string();
+        match error {
+            QueryError::Invalid(_) => Self::new(&INVALID_PARAMETER, detail),
+            QueryError::TooWide { index, .. } => {
+                let index = index.and_then(|index| RawValue::from_string(index).ok());
+                let more = More { limit: Some("scan_rows"), index, ..More::default() };
+                Self::new(&INDEX_NEEDED, detail).with(more)
+            }
+        }
     }
 }
 
