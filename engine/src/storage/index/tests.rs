@@ -105,7 +105,7 @@ const GENESIS: Head = Head { position: 0, decision: 0, hash: [0; 32] };
 
 fn open(dir: &Path, limits: IndexLimits) -> (Arc<Index>, std::thread::JoinHandle<()>) {
     let index =
-        Arc::new(Index::open(Disk::default(), dir, GENESIS, limits, |_| true).expect("opens"));
+        Arc::new(Index::open(&Disk::default(), dir, GENESIS, limits, |_| true).expect("opens"));
     let flusher = index.flusher();
     #[expect(clippy::disallowed_methods, reason = "a test has no spawner")]
     let thread = std::thread::spawn(move || flusher.run());
