@@ -79,6 +79,16 @@ pub struct ProjectionManifest {
     pub categories: Vec<String>,
     /// The read models it writes.
     pub collections: Vec<CollectionManifest>,
+    /// The queries over them that it answers itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub queries: Vec<QueryManifest>,
+}
+
+/// A query in a manifest.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct QueryManifest {
+    /// Its name, unique in its projection.
+    pub name: String,
 }
 
 /// A read model in a manifest.
@@ -178,6 +188,11 @@ impl Manifest {
             }
             for category in &projection.categories {
                 faults.name("category", category);
+            }
+            let mut queries = HashSet::new();
+            for query in &projection.queries {
+                faults.name("query", &query.name);
+                faults.once(&mut queries, "query", &query.name);
             }
             if projection.collections.is_empty() {
                 faults.0.push(format!("projection {:?} has no collection", projection.name));

@@ -7,6 +7,7 @@
 mod batch;
 mod follow;
 mod generation;
+mod guest_query;
 mod overlay;
 mod query;
 mod read_model;
@@ -30,6 +31,9 @@ use crate::storage::read_models::{Checkpoint, Collection, ReadModelFile};
 use crate::subscriptions::{Feed, FeedLimits};
 use crate::tasks::{Spawner, Thread};
 
+use guest_query::Answerers;
+
+pub use guest_query::{GuestQueries, GuestQueryError};
 pub use query::{Filter, QueryError, RowsQuery, parse_fields, parse_order};
 pub use read_model::{Count, Explain, PageError, ReadModel, Row, RowsPage};
 
@@ -55,6 +59,9 @@ pub struct ProjectionLimits {
     pub build_rows: usize,
     /// Documents that one query may look at. 100,000: some 100 ms.
     pub scan_rows: usize,
+    /// Queries of one projection that its module answers at a time; others wait. 8: each has an
+    /// instance and a thread, and a deadline.
+    pub guest_queries: usize,
     /// Bytes of documents after which a page ends. 8 MiB: what a thousand clients may hold of a
     /// server's memory at once.
     pub page_bytes: usize,
@@ -71,6 +78,7 @@ impl Default for ProjectionLimits {
             durable_bytes: 32 << 20,
             build_rows: 5_000,
             scan_rows: 100_000,
+            guest_queries: 8,
             page_bytes: 8 << 20,
         }
     }
@@ -118,6 +126,7 @@ struct Running {
     spec: Arc<ProjectionManifest>,
     file: Arc<ReadModelFile>,
     progress: watch::Sender<Checkpoint>,
+    answerers: Answerers,
     state: Mutex<ProjectionState>,
     stop: AtomicBool,
     thread: Mutex<Option<Thread>>,
@@ -255,6 +264,7 @@ impl Projections {
             spec: Arc::new(spec.clone()),
             file,
             progress: watch::Sender::new(checkpoint),
+            answerers: Answerers::new(component.clone(), self.limits.guest_queries),
             state: Mutex::new(ProjectionState::CatchingUp),
             stop: AtomicBool::new(false),
             thread: Mutex::new(None),
@@ -279,6 +289,12 @@ impl Projections {
             .values()
             .find(|running| running.spec.collections.iter().any(|c| c.name == name))?;
         Some(ReadModel::new(name.to_owned(), Arc::clone(owner), self.limits.clone()))
+    }
+
+    /// The queries of a projection of a name.
+    #[must_use]
+    pub fn queries(&self, projection: &str) -> Option<GuestQueries> {
+        self.running.read().get(projection).map(|running| GuestQueries::new(Arc::clone(running)))
     }
 
     /// The names of all read models.

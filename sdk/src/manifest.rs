@@ -50,6 +50,13 @@ pub(crate) struct ProjectionManifest {
     event_types: Vec<&'static str>,
     categories: &'static [&'static str],
     collections: Vec<CollectionManifest>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    queries: Vec<QueryManifest>,
+}
+
+#[derive(Serialize)]
+struct QueryManifest {
+    name: &'static str,
 }
 
 #[derive(Serialize)]
@@ -75,7 +82,11 @@ impl Manifest {
             contract: CONTRACT,
             sdk: SDK,
             aggregates: module.aggregates.iter().map(|role| (role.describe)()).collect(),
-            projections: module.projections.iter().map(|role| (role.describe)()).collect(),
+            projections: module
+                .projections
+                .iter()
+                .map(|role| (role.describe)().with_queries(module))
+                .collect(),
         }
     }
 }
@@ -112,7 +123,14 @@ impl ProjectionManifest {
             event_types: wanted_types::<P>(),
             categories: P::CATEGORIES,
             collections: P::COLLECTIONS.iter().map(collection).collect(),
+            queries: Vec::new(),
         }
+    }
+
+    fn with_queries(mut self, module: &Module) -> Self {
+        let of_projection = module.queries.iter().filter(|query| query.projection == self.name);
+        self.queries = of_projection.map(|query| QueryManifest { name: query.name }).collect();
+        self
     }
 }
 

@@ -103,7 +103,8 @@ fn what_a_unique_index_cannot_hold_stops_the_projection_before_that_event() {
     for said in ["positions 5 to 6", "by_name", "\"a\"", "\"e\""] {
         assert!(error.contains(said), "{said}: {error}");
     }
-    let rows = client.get("/v1/read-models/names?where=name:in:[%22x%22,%22y%22,%22w%22]").ok().json;
+    let rows =
+        client.get("/v1/read-models/names?where=name:in:[%22x%22,%22y%22,%22w%22]").ok().json;
     assert_eq!(keys(&rows), ["a", "b"], "as it was before that record");
     // Others do not feel it.
     let position = append(client, &[("Counted", "a", json!({}))]);

@@ -7,8 +7,8 @@ use crate::expected::{ExpectedVersion, VersionConflict};
 use crate::json::JsonError;
 use crate::modules::{ActivateError, UploadError};
 use crate::names::NameError;
-use crate::projections::{PageError, QueryError};
-use crate::runtime::LoadError;
+use crate::projections::{GuestQueryError, PageError, QueryError};
+use crate::runtime::{GuestError, LoadError};
 use crate::storage::log::{AppendError, ReadError, Refusal};
 use crate::storage::read_models::ReadModelError;
 
@@ -16,9 +16,9 @@ use super::error::{
     ACTIVATION_CLASH, BODY_TOO_LARGE, CONDITION_FAILED, CONDITION_TOO_WIDE, CONTENDED, CORRUPTED,
     DISK_FULL, Expected, Fault, INDEX_NEEDED, INVALID_COMMAND, INVALID_JSON, INVALID_MODULE,
     INVALID_NAME, INVALID_PARAMETER, KEY_REUSED, Kind, MODULE_BROKEN, MODULE_FAULT, MODULE_LIMIT,
-    MODULE_THROTTLED, More, NOT_FOLDABLE, OUTCOME_UNKNOWN, Problem, SHUTTING_DOWN, STILL_RUNNING,
-    UNAVAILABLE, UNKNOWN_AGGREGATE, UNKNOWN_COMMAND, UNKNOWN_MODULE, UNKNOWN_VERSION,
-    VERSION_CONFLICT, VERSION_EXISTS,
+    MODULE_THROTTLED, More, NOT_FOLDABLE, OUTCOME_UNKNOWN, Problem, QUERY_REFUSED, SHUTTING_DOWN,
+    STILL_RUNNING, UNAVAILABLE, UNKNOWN_AGGREGATE, UNKNOWN_COMMAND, UNKNOWN_MODULE, UNKNOWN_QUERY,
+    UNKNOWN_VERSION, VERSION_CONFLICT, VERSION_EXISTS,
 };
 
 impl From<NameError> for Problem {
@@ -126,6 +126,28 @@ impl From<QueryError> for Problem {
                 let more = More { limit: Some("scan_rows"), index, ..More::default() };
                 Self::new(&INDEX_NEEDED, detail).with(more)
             }
+        }
+    }
+}
+
+impl From<GuestQueryError> for Problem {
+    fn from(error: GuestQueryError) -> Self {
+        let detail = error.to_string();
+        match error {
+            GuestQueryError::Unknown(_) => Self::new(&UNKNOWN_QUERY, detail),
+            GuestQueryError::Refused(_) => Self::new(&QUERY_REFUSED, detail),
+            GuestQueryError::Guest(module, error) => {
+                let (kind, limit) = match error {
+                    GuestError::Limit(limit) => (&MODULE_LIMIT, Some(limit.name())),
+                    GuestError::Trap(_) | GuestError::Instantiate(_) => (&MODULE_FAULT, None),
+                };
+                Self::new(kind, detail).with(More {
+                    module: Some(module),
+                    limit,
+                    ..More::default()
+                })
+            }
+            GuestQueryError::File(error) => error.into(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wasmtime::component::{Component as Compiled, InstancePre, Linker, types::ComponentItem};
 
-use super::bindings::exports::factum::domain::{aggregate, manifest, projection};
+use super::bindings::exports::factum::domain::{aggregate, manifest, projection, queries};
 use super::host::Host;
 use super::instance::Instance;
 use super::{GuestError, GuestLimits};
@@ -68,6 +68,8 @@ pub enum Role {
     Aggregate,
     /// It makes read models.
     Projection,
+    /// It answers queries over them.
+    Queries,
 }
 
 /// A component that can be instantiated in microseconds; cheap to clone.
@@ -81,6 +83,7 @@ pub(super) struct Parts {
     pub(super) manifest: manifest::GuestIndices,
     pub(super) aggregate: Option<aggregate::GuestIndices>,
     pub(super) projection: Option<projection::GuestIndices>,
+    pub(super) queries: Option<queries::GuestIndices>,
     pub(super) limits: GuestLimits,
     digest: Hash,
 }
@@ -134,6 +137,10 @@ impl Component {
                 .projection
                 .then(|| projection::GuestIndices::new(&pre).map_err(misfit))
                 .transpose()?,
+            queries: exports
+                .queries
+                .then(|| queries::GuestIndices::new(&pre).map_err(misfit))
+                .transpose()?,
             pre,
             limits,
             digest: *blake3::hash(bytes).as_bytes(),
@@ -158,6 +165,7 @@ impl Component {
         match role {
             Role::Aggregate => self.parts.aggregate.is_some(),
             Role::Projection => self.parts.projection.is_some(),
+            Role::Queries => self.parts.queries.is_some(),
         }
     }
 
@@ -176,19 +184,22 @@ fn one_line(error: &wasmtime::Error) -> String {
 }
 
 /// The interfaces of our package that a component exports.
+#[derive(Default)]
 struct Exports {
     aggregate: bool,
     projection: bool,
+    queries: bool,
 }
 
 impl Exports {
     fn find(engine: &wasmtime::Engine, compiled: &Compiled) -> Result<Self, LoadError> {
-        let mut found = Self { aggregate: false, projection: false };
+        let mut found = Self::default();
         for (name, _) in compiled.component_type().exports(engine) {
             let Some(interface) = of_contract(name)? else { continue };
             match interface {
                 "aggregate" => found.aggregate = true,
                 "projection" => found.projection = true,
+                "queries" => found.queries = true,
                 _ => {}
             }
         }

@@ -8,10 +8,10 @@ use crate::flight::{Flight, FlightEvent};
 /// The flights that were to leave one airport on one day.
 #[derive(Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct AirportDay {
-    origin: String,
-    date: String,
-    scheduled: u32,
-    cancelled: u32,
+    pub(crate) origin: String,
+    pub(crate) date: String,
+    pub(crate) scheduled: u32,
+    pub(crate) cancelled: u32,
 }
 
 impl Document for AirportDay {

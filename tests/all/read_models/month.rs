@@ -108,6 +108,12 @@ fn a_month_of_real_flights_answers_what_another_database_says() {
         assert_eq!((found, &explain["rows_looked_at"]), (vec![day.clone()], &json!(1)));
     }
 
+    let january = json!({"from": "2013-01-01", "to": "2013-01-31"});
+    let asked = client.post("/v1/projections/airport_days/queries/cancellations", &january).ok();
+    let cancelled = asked.json.as_object().expect("airports").values();
+    let cancelled: i64 = cancelled.filter_map(|airport| airport["cancelled"].as_i64()).sum();
+    assert_eq!(expected["cancelled"], cancelled);
+
     let worst = "routes?where=arrivals:ge:20&order=-mean_arrival_delay,origin,dest&limit=10";
     let page = client.get(&format!("/v1/read-models/{worst}&explain=true&count=1000")).ok().json;
     assert_eq!(

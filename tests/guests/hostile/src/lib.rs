@@ -10,14 +10,17 @@ mod projection;
 
 use factum_sdk::bindings::aggregate::{Command, Context, Event, Failure, Outcome, Query, State};
 use factum_sdk::bindings::projection::{Change, RecordedEvent};
-use factum_sdk::bindings::{aggregate as aggregate_exports, manifest, projection as rows_exports};
-use factum_sdk::{AggregateRole, Module, ProjectionRole};
+use factum_sdk::bindings::{
+    aggregate as aggregate_exports, manifest, projection as rows_exports, queries,
+};
+use factum_sdk::{AggregateRole, Module, ProjectionRole, QueryRole};
 
 static HONEST: Module = Module {
     name: "hostile",
     version: env!("CARGO_PKG_VERSION"),
     aggregates: &[AggregateRole::of::<aggregate::Hostile>()],
     projections: &[ProjectionRole::of::<projection::HostileRows>()],
+    queries: &[QueryRole::of::<projection::Misbehave>()],
 };
 
 /// The exports of the component.
@@ -72,6 +75,12 @@ impl rows_exports::Guest for Exports {
     }
 }
 
+impl queries::Guest for Exports {
+    fn query(projection: String, name: String, parameters: String) -> Result<String, String> {
+        HONEST.query(&projection, &name, &parameters).map(|answer| misdeeds::spoil(&answer))
+    }
+}
+
 #[cfg(target_arch = "wasm32")]
 const _: () = {
     factum_sdk::bindings::guest::export!(Exports with_types_in factum_sdk::bindings::guest);
@@ -80,5 +89,8 @@ const _: () = {
     );
     factum_sdk::bindings::projection_role::export!(
         Exports with_types_in factum_sdk::bindings::projection_role
+    );
+    factum_sdk::bindings::queries_role::export!(
+        Exports with_types_in factum_sdk::bindings::queries_role
     );
 };
