@@ -61,7 +61,7 @@ fn components_that_are_none_are_refused_with_the_reason() {
     let cases: &[(&[u8], &str)] = &[
         (b"hello", "not a WebAssembly component"),
         (b"", "not a WebAssembly component"),
-        (truncated, "not a WebAssembly component"),
+        (truncated, "unexpected end-of-file"),
         (&wat("(module)"), "core module"),
         (&wat("(component)"), "does not export factum:domain/manifest"),
         (

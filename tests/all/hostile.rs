@@ -125,3 +125,36 @@ fn failed_projection(client: &Client) -> Value {
     }
     panic!("the projection never said that it failed");
 }
+
+#[test]
+fn a_query_that_misbehaves_has_its_problem_and_the_next_is_answered() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start_with(dir.path(), &["--guest-deadline-ms", "200"]);
+    server.install(hostile());
+    let base = "/v1/projections/hostile_rows/queries";
+    let ask = |how: &str| server.client.post(&format!("{base}/misbehave"), &json!({ "how": how }));
+    server
+        .client
+        .post("/v1/aggregates/hostile/1/commands/behave?wait_for=hostile_rows", &json!({}))
+        .ok();
+    for (how, status, code) in [
+        ("trap", 500, "module_fault"),
+        ("spin", 500, "module_limit"),
+        ("peek", 500, "module_fault"),
+        ("no_json", 500, "module_fault"),
+        ("refuse", 422, "query_refused"),
+    ] {
+        ask(how).problem(status, code);
+        assert_eq!(ask("count").ok().json, "1", "after {how}");
+    }
+    let other = server.client.post(&format!("{base}/misbehave"), &json!({ "what": 1 }));
+    assert!(other.problem(422, "query_refused").contains("`how`"));
+    let none = server.client.post(&format!("{base}/behave"), &json!({}));
+    assert!(none.problem(404, "unknown_query").contains("misbehave"));
+    server
+        .client
+        .post("/v1/projections/none/queries/x", &json!({}))
+        .problem(404, "unknown_projection");
+    let late = format!("{base}/misbehave?min_position=2");
+    server.client.post(&late, &json!({"how": "count"})).problem(400, "position_beyond_head");
+}

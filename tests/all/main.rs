@@ -25,4 +25,5 @@ mod hostile;
 mod isolation;
 mod live;
 mod projections;
+mod read_models;
 mod swap;

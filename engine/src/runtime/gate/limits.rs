@@ -23,7 +23,7 @@ pub struct GateLimits {
     pub type_bytes: u64,
     /// Parameters of one function, and results. 100: compilers pass more by memory.
     pub parameters: u64,
-    /// Functions with a body, and adapters of functions, in all. 100,000: a JavaScript engine has 25,000.
+    /// Functions with a body, and adapters, in all. 100,000: a JavaScript engine has 25,000.
     pub functions: u64,
     /// Bytes of one function's body. 1 MiB: an interpreter's main loop has 100 KiB, and what the
     /// compiler spends may grow faster than the body.

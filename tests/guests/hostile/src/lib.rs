@@ -10,8 +10,10 @@ mod projection;
 
 use factum_sdk::bindings::aggregate::{Command, Context, Event, Failure, Outcome, Query, State};
 use factum_sdk::bindings::projection::{Change, RecordedEvent};
-use factum_sdk::bindings::{aggregate as aggregate_exports, manifest, projection as rows_exports};
-use factum_sdk::{AggregateRole, Module, ProjectionRole};
+use factum_sdk::bindings::{
+    aggregate as aggregate_exports, manifest, projection as rows_exports, queries,
+};
+use factum_sdk::{AggregateRole, Module, ProjectionRole, QueryRole};
 
 const VERSION: &str = if cfg!(feature = "state_v2") {
     "2.0.0"
@@ -28,6 +30,7 @@ static HONEST: Module = Module {
     version: VERSION,
     aggregates: &[AggregateRole::of::<aggregate::Hostile>()],
     projections: &[ProjectionRole::of::<projection::HostileRows>()],
+    queries: &[QueryRole::of::<projection::Misbehave>()],
 };
 
 /// The exports of the component.
@@ -86,6 +89,12 @@ impl rows_exports::Guest for Exports {
     }
 }
 
+impl queries::Guest for Exports {
+    fn query(projection: String, name: String, parameters: String) -> Result<String, String> {
+        HONEST.query(&projection, &name, &parameters).map(|answer| misdeeds::spoil(&answer))
+    }
+}
+
 #[cfg(target_arch = "wasm32")]
 const _: () = {
     factum_sdk::bindings::guest::export!(Exports with_types_in factum_sdk::bindings::guest);
@@ -94,5 +103,8 @@ const _: () = {
     );
     factum_sdk::bindings::projection_role::export!(
         Exports with_types_in factum_sdk::bindings::projection_role
+    );
+    factum_sdk::bindings::queries_role::export!(
+        Exports with_types_in factum_sdk::bindings::queries_role
     );
 };

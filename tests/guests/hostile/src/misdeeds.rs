@@ -65,6 +65,11 @@ pub(crate) fn commit(misdeed: &str, honest: Outcome) -> Outcome {
     }
 }
 
+/// Makes an answer that says so no JSON.
+pub(crate) fn spoil(answer: &str) -> String {
+    if answer.contains("no_json") { "{no json".to_owned() } else { answer.to_owned() }
+}
+
 pub(crate) fn spin() -> ! {
     loop {
         black_box(());
