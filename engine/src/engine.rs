@@ -12,7 +12,9 @@ use crate::decision::parse;
 use crate::modules::{CheckLimits, Foundation, Modules};
 use crate::names::{Key, Name, StreamId};
 use crate::projections::{ProjectionLimits, Projections};
-use crate::runtime::{GuestLimits, Runtime};
+use crate::runtime::{
+    CompileLimits, CompilerProgram, GateLimits, GuestLimits, Runtime, RuntimeOptions,
+};
 use crate::storage::data_dir::{DataDir, DataDirError};
 use crate::storage::log::{Direction, Log, LogLimits, OpenError};
 use crate::subscriptions::{SubscriptionLimits, Subscriptions};
@@ -27,6 +29,12 @@ pub struct Options {
     pub log: LogLimits,
     /// What guests may use.
     pub guests: GuestLimits,
+    /// What components may consist of.
+    pub gate: GateLimits,
+    /// What compiling a component may cost.
+    pub compile: CompileLimits,
+    /// Who compiles components.
+    pub compiler: CompilerProgram,
     /// What the threads of modules may use.
     pub workers: WorkerLimits,
     /// What a version must show before it becomes active.
@@ -44,13 +52,17 @@ pub struct Options {
 }
 
 impl Options {
-    /// The defaults over a data directory.
+    /// The defaults over a data directory. Who compiles has no default: it has to be known where
+    /// the binary `factum` is, or said that components are trusted.
     #[must_use]
-    pub fn new(data: PathBuf) -> Self {
+    pub fn new(data: PathBuf, compiler: CompilerProgram) -> Self {
         Self {
             data,
             log: LogLimits::default(),
             guests: GuestLimits::default(),
+            gate: GateLimits::default(),
+            compile: CompileLimits::default(),
+            compiler,
             workers: WorkerLimits::default(),
             checks: CheckLimits::default(),
             safe_mode: false,
@@ -126,7 +138,14 @@ impl Engine {
             &spawner,
         )
         .map_err(StartError::Log)?;
-        let runtime = Runtime::new(options.guests, &spawner).map_err(StartError::Other)?;
+        let runtime = RuntimeOptions {
+            guests: options.guests,
+            gate: options.gate,
+            compile: options.compile,
+            compiler: options.compiler,
+            cache: data_dir.compiled(),
+        };
+        let runtime = Runtime::new(runtime, &spawner).map_err(StartError::Other)?;
         let projections = Arc::new(Projections::new(
             log.clone(),
             data_dir.read_models(),

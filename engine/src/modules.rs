@@ -9,7 +9,7 @@ mod check;
 mod limits;
 mod store;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -193,8 +193,13 @@ impl Modules {
             threads: Mutex::default(),
             activating: tokio::sync::Mutex::default(),
         };
+        modules.base.runtime.keep_only(&modules.digests());
         modules.resume();
         Ok(modules)
+    }
+
+    fn digests(&self) -> HashSet<Hash> {
+        self.versions.read().values().flat_map(BTreeMap::values).map(|v| v.digest).collect()
     }
 
     fn resume(&self) {
@@ -242,6 +247,15 @@ impl Modules {
     /// [`UploadError`]; nothing was stored.
     pub fn upload(&self, bytes: &Bytes) -> Result<Upload, UploadError> {
         let digest = *blake3::hash(bytes).as_bytes();
+        let uploaded = self.check_and_keep(bytes, digest);
+        if uploaded.is_err() {
+            // What is not kept leaves nothing on the disk, however often it is tried.
+            self.base.runtime.forget(&digest);
+        }
+        uploaded
+    }
+
+    fn check_and_keep(&self, bytes: &Bytes, digest: Hash) -> Result<Upload, UploadError> {
         let known = |versions: &Versions| {
             versions.values().flat_map(BTreeMap::values).find(|v| v.digest == digest).cloned()
         };

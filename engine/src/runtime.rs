@@ -1,32 +1,47 @@
 //! Wasm: loading components and calling guests within limits. The only layer that knows wasmtime.
 //!
-//! Promises: whatever a guest does, a call ends with an answer or a typed [`GuestError`] within
-//! its limits, and an instance that trapped is never called again. It never writes anything.
+//! Promises: whatever a component is, loading it ends with a typed [`LoadError`] or a
+//! [`Component`] within the caps; whatever a guest does, a call ends with an answer or a typed
+//! [`GuestError`] within its limits, and an instance that trapped is never called again. It writes
+//! nothing but its cache of compiled code.
 
 mod bindings;
+mod code_cache;
+mod compiler;
 mod component;
+mod contract;
 mod error;
+mod gate;
 mod host;
 mod instance;
+mod loader;
 
+use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, WasmFeatures};
 
+use crate::decision::Hash;
 use crate::tasks::Spawner;
 
 pub use bindings::exports::factum::domain::projection::Change;
 pub use bindings::factum::domain::types::{
     Command, Context, Event, Failure, NewEvent, RecordedEvent, Rejection,
 };
-pub use component::{Component, LoadError, Role};
+pub use compiler::{CompileArgs, CompileError, CompileLimits, CompilerProgram, compile_from_stdin};
+pub use component::{Component, Role};
+pub use contract::Misfit;
 pub use error::{GuestError, Limit};
+pub use gate::{GateError, GateLimits};
 pub use host::ReadModelLook;
 pub use instance::{Instance, Outcome, State};
+pub use loader::LoadError;
 
 use host::Host;
+use loader::Loader;
 
 impl<'a> Event<'a> {
     /// What a guest sees of a recorded event; `data` as [`crate::event::guest_data`] makes it.
@@ -90,15 +105,31 @@ impl Default for GuestLimits {
     }
 }
 
+/// What a runtime is made with.
+#[derive(Clone, Debug)]
+pub struct RuntimeOptions {
+    /// What guests may use.
+    pub guests: GuestLimits,
+    /// What components may consist of.
+    pub gate: GateLimits,
+    /// What compiling them may cost.
+    pub compile: CompileLimits,
+    /// Who compiles them.
+    pub compiler: CompilerProgram,
+    /// The directory that compiled code is kept in; made if it is not there.
+    pub cache: PathBuf,
+}
+
 /// The Wasm engine and what every component is linked with; cheap to clone.
 #[derive(Clone)]
 pub struct Runtime {
+    loader: Arc<Loader>,
     live: Build,
     metered: Build,
     limits: GuestLimits,
 }
 
-/// One way to compile, and what is linked to what it makes.
+/// One form of code, and what is linked to it.
 #[derive(Clone)]
 struct Build {
     engine: wasmtime::Engine,
@@ -125,7 +156,8 @@ impl Runtime {
     ///
     /// # Errors
     /// A sentence, when the machine cannot give what the configuration asks for.
-    pub fn new(limits: GuestLimits, spawner: &Spawner) -> Result<Self, String> {
+    pub fn new(options: RuntimeOptions, spawner: &Spawner) -> Result<Self, String> {
+        let limits = options.guests;
         let (live, metered) = (Build::new(&config(&limits))?, Build::new(&metered_config())?);
         let weak = [live.engine.weak(), metered.engine.weak()];
         // It ends within a tick of the last engine handle, so nobody needs to join it.
@@ -141,7 +173,8 @@ impl Runtime {
                 std::thread::sleep(TICK);
             }
         }));
-        Ok(Self { live, metered, limits })
+        let loader = Loader::new(live.engine.clone(), metered.engine.clone(), options)?;
+        Ok(Self { loader: Arc::new(loader), live, metered, limits })
     }
 
     /// What guests may use.
@@ -150,12 +183,14 @@ impl Runtime {
         &self.limits
     }
 
-    /// Compiles a component and links it. This may take seconds; it needs no instance.
+    /// Checks a component, compiles it unless it was compiled before, and links it. Compiling may
+    /// take as long as its caps, after waiting for its turn.
     ///
     /// # Errors
-    /// [`LoadError`] when it is no component, imports what no guest may, or plays no role.
+    /// [`LoadError`] when it is no component, costs too much, or does not fit the contract.
     pub fn load(&self, bytes: &[u8]) -> Result<Component, LoadError> {
-        self.load_as(&self.live, bytes)
+        let (digest, compiled) = self.loader.load(bytes)?;
+        Component::link(&self.live.linker, self.limits, digest, &compiled)
     }
 
     /// The same for a form whose calls count their fuel, at a price in time: for a sample.
@@ -163,11 +198,18 @@ impl Runtime {
     /// # Errors
     /// As [`Runtime::load`].
     pub fn load_metered(&self, bytes: &[u8]) -> Result<Component, LoadError> {
-        self.load_as(&self.metered, bytes)
+        let (digest, compiled) = self.loader.load_metered(bytes)?;
+        Component::link(&self.metered.linker, self.limits, digest, &compiled)
     }
 
-    fn load_as(&self, build: &Build, bytes: &[u8]) -> Result<Component, LoadError> {
-        Component::load(&build.engine, &build.linker, self.limits, bytes)
+    /// Forgets the code of a component that turned out to be none that is kept.
+    pub fn forget(&self, digest: &Hash) {
+        self.loader.forget(digest);
+    }
+
+    /// Forgets the code of all components but these.
+    pub fn keep_only(&self, digests: &HashSet<Hash>) {
+        self.loader.keep_only(digests);
     }
 }
 
@@ -193,28 +235,37 @@ fn config(limits: &GuestLimits) -> Config {
         .total_core_instances(4_000)
         .total_memories(1_000)
         .total_tables(4_000);
-    let mut config = common_config();
+    let mut config = code_settings(false);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config.max_wasm_stack(512 << 10);
     config
 }
 
 /// The same code with its fuel counted. A sample of calls needs no pool.
 fn metered_config() -> Config {
-    let mut config = common_config();
-    config.consume_fuel(true);
+    let mut config = code_settings(true);
+    config.max_wasm_stack(512 << 10);
     config
 }
 
-fn common_config() -> Config {
+/// What the code of a component depends on: the same in the server and in its compiler.
+fn code_settings(metered: bool) -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
+        .consume_fuel(metered)
         .cranelift_nan_canonicalization(true)
         .wasm_features(
             WasmFeatures::THREADS | WasmFeatures::RELAXED_SIMD | WasmFeatures::MEMORY64,
             false,
         )
-        .max_wasm_stack(512 << 10)
-        .memory_init_cow(true);
+        .memory_init_cow(true)
+        // The compiler has one processor's time to use.
+        .parallel_compilation(false);
     config
+}
+
+/// An error of wasmtime's as one line: some of its messages are drawings.
+fn one_line(error: &wasmtime::Error) -> String {
+    format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -104,6 +104,8 @@ kinds! {
         "The key was used for another request";
     INVALID_MODULE = "invalid_module", UNPROCESSABLE_ENTITY, LASTING,
         "The component cannot be a module";
+    MODULE_TOO_COSTLY = "module_too_costly", UNPROCESSABLE_ENTITY, LASTING,
+        "The component exceeds what it may cost";
     MODULE_BROKEN = "module_broken", UNPROCESSABLE_ENTITY, LASTING, "The module cannot be started";
     ACTIVATION_REFUSED = "activation_refused", UNPROCESSABLE_ENTITY, LASTING,
         "The version does not pass its checks";

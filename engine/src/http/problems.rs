@@ -6,7 +6,7 @@ use crate::json::JsonError;
 use crate::modules::{ActivateError, LimitsError, UploadError};
 use crate::names::NameError;
 use crate::projections::{PageError, QueryError};
-use crate::runtime::LoadError;
+use crate::runtime::{CompileError, GateError, LoadError};
 use crate::storage::log::{AppendError, ReadError, Refusal};
 use crate::storage::read_models::ReadModelError;
 
@@ -14,9 +14,9 @@ use super::error::{
     ACTIVATION_CLASH, ACTIVATION_REFUSED, BODY_TOO_LARGE, CONDITION_FAILED, CONDITION_TOO_WIDE,
     CONTENDED, CORRUPTED, DISK_FULL, Expected, Fault, INVALID_BODY, INVALID_COMMAND, INVALID_JSON,
     INVALID_MODULE, INVALID_NAME, INVALID_PARAMETER, KEY_REUSED, Kind, MODULE_BROKEN, MODULE_FAULT,
-    MODULE_LIMIT, MODULE_QUARANTINED, MODULE_THROTTLED, More, NOT_FOLDABLE, OUTCOME_UNKNOWN,
-    Problem, SHUTTING_DOWN, STILL_RUNNING, UNAVAILABLE, UNKNOWN_AGGREGATE, UNKNOWN_COMMAND,
-    UNKNOWN_MODULE, UNKNOWN_VERSION, VERSION_CONFLICT, VERSION_EXISTS,
+    MODULE_LIMIT, MODULE_QUARANTINED, MODULE_THROTTLED, MODULE_TOO_COSTLY, More, NOT_FOLDABLE,
+    OUTCOME_UNKNOWN, Problem, SHUTTING_DOWN, STILL_RUNNING, UNAVAILABLE, UNKNOWN_AGGREGATE,
+    UNKNOWN_COMMAND, UNKNOWN_MODULE, UNKNOWN_VERSION, VERSION_CONFLICT, VERSION_EXISTS,
 };
 
 impl From<NameError> for Problem {
@@ -148,13 +148,30 @@ impl From<UploadError> for Problem {
                 let errors = error.0.into_iter().map(Fault::anywhere).collect();
                 Self::new(&INVALID_MODULE, detail).with(More { errors, ..More::default() })
             }
-            UploadError::Load(_) | UploadError::Guest(_) => Self::new(&INVALID_MODULE, detail),
+            UploadError::Load(error) => load_problem(error, detail),
+            UploadError::Guest(_) => Self::new(&INVALID_MODULE, detail),
             UploadError::VersionExists { name, version } => {
                 let more = More { name: Some(name), version: Some(version), ..More::default() };
                 Self::new(&VERSION_EXISTS, detail).with(more)
             }
             UploadError::Io(_) => Self::internal(&detail),
         }
+    }
+}
+
+fn load_problem(error: LoadError, detail: String) -> Problem {
+    match error {
+        LoadError::Gate(GateError::TooMuch { limit, .. })
+        | LoadError::Compile(CompileError::Cap { limit, .. }) => {
+            let more = More { limit: Some(limit), ..More::default() };
+            Problem::new(&MODULE_TOO_COSTLY, detail).with(more)
+        }
+        LoadError::Misfit(misfit) => {
+            let errors = misfit.0.into_iter().map(Fault::anywhere).collect();
+            Problem::new(&INVALID_MODULE, detail).with(More { errors, ..More::default() })
+        }
+        LoadError::Compile(CompileError::Unavailable(_)) => Problem::internal(&detail),
+        _ => Problem::new(&INVALID_MODULE, detail),
     }
 }
 
