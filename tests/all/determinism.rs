@@ -9,7 +9,8 @@ use factum::clock::Clock;
 use factum::decision::{CommandRecord, Decision, Kind, Outcome, parse};
 use factum::event::guest_data;
 use factum::runtime::{
-    Command, Component, Context, Event, Failure, GuestLimits, Instance, Runtime, State,
+    Command, CompileLimits, CompilerProgram, Component, Context, Event, Failure, GateLimits,
+    GuestLimits, Instance, Runtime, RuntimeOptions, State,
 };
 use factum::storage::data_dir::DataDir;
 use factum::storage::log::{Log, LogLimits};
@@ -97,7 +98,15 @@ fn every_example_decides_and_folds_the_same_again_cold_warm_and_elsewhere() {
     server.stop();
 
     let spawner = Spawner::default();
-    let runtime = Runtime::new(GuestLimits::default(), &spawner).expect("starts");
+    let cache = tempfile::tempdir().expect("a directory");
+    let options = RuntimeOptions {
+        guests: GuestLimits::default(),
+        gate: GateLimits::default(),
+        compile: CompileLimits::default(),
+        compiler: CompilerProgram::InProcess,
+        cache: cache.path().to_owned(),
+    };
+    let runtime = Runtime::new(options, &spawner).expect("starts");
     let components: HashMap<_, _> = [("account", account()), ("flights", flights())]
         .map(|(name, bytes)| (name, load(&runtime, bytes)))
         .into();

@@ -143,9 +143,9 @@ pub(crate) fn fold(poison: &str) -> Option<State> {
 /// What is shown of some states.
 pub(crate) fn show(state: &str) -> Option<String> {
     match state {
-        "{\"behaved\":3}" => Some("{not json".to_owned()),
-        "{\"behaved\":4}" => spin(),
-        "{\"behaved\":5}" => trap(),
+        "{\"behaved\":11}" => Some("{not json".to_owned()),
+        "{\"behaved\":12}" => spin(),
+        "{\"behaved\":13}" => trap(),
         _ => None,
     }
 }
