@@ -98,12 +98,13 @@ fn every_example_decides_and_folds_the_same_again_cold_warm_and_elsewhere() {
     server.stop();
 
     let spawner = Spawner::default();
+    let cache = tempfile::tempdir().expect("a directory");
     let options = RuntimeOptions {
         guests: GuestLimits::default(),
         gate: GateLimits::default(),
         compile: CompileLimits::default(),
         compiler: CompilerProgram::InProcess,
-        cache: dir.path().join("code"),
+        cache: cache.path().to_owned(),
     };
     let runtime = Runtime::new(options, &spawner).expect("starts");
     let components: HashMap<_, _> = [("account", account()), ("flights", flights())]
