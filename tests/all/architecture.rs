@@ -19,7 +19,7 @@ const IMPORTS: [(&str, &str); 21] = [
     ("manifest", "names"),
     ("clock", ""),
     ("tasks", ""),
-    ("runtime", "decision event tasks"),
+    ("runtime", "clock decision event tasks"),
     ("storage", "clock decision event expected names query tasks"),
     ("commands", "clock decision event expected json manifest names runtime storage tasks"),
     ("appends", "commands decision event expected names query storage"),
@@ -38,11 +38,13 @@ const IMPORTS: [(&str, &str); 21] = [
 ];
 
 /// One heavy dependency, one folder.
-const ONLY_IN: [(&str, &str); 4] = [
+const ONLY_IN: [(&str, &str); 6] = [
     ("redb", "storage"),
     ("wasmtime", "runtime"),
     ("axum", "http"),
-    ("wit_component", "guest_build"),
+    ("wasmparser", "runtime"),
+    ("wit_parser", "runtime"),
+    ("wit_component", "guest_build runtime"),
 ];
 
 struct Source {
@@ -114,7 +116,7 @@ fn a_heavy_dependency_lives_in_one_folder() {
         for (dependency, home) in ONLY_IN {
             let code = source.text.lines().filter(|line| !line.trim_start().starts_with("//"));
             let mut uses = code.filter(|line| line.contains(&format!("{dependency}::")));
-            if source.module != home && uses.next().is_some() {
+            if !home.split(' ').any(|home| source.module == home) && uses.next().is_some() {
                 faults.push(format!("{} uses {dependency}", source.path.display()));
             }
         }

@@ -24,3 +24,4 @@ mod hostile;
 mod live;
 mod projections;
 mod swap;
+mod uploads;

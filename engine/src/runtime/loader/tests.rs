@@ -156,5 +156,5 @@ fn the_compilers_settings_are_the_servers() {
     let gate = GateLimits::default();
     let engine = |config| wasmtime::Engine::new(&config).expect("starts");
     let (child, server) = (engine(code_settings()), engine(config(&GuestLimits::default())));
-    assert_eq!(settings(&child, &gate), settings(&server, &gate));
+    assert_eq!(settings(&child, &gate, 0), settings(&server, &gate, 0));
 }
