@@ -183,6 +183,16 @@ impl Runtime {
         &self.limits
     }
 
+    /// Looks at a component as [`Self::load`] does before it compiles: quickly, and running
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`LoadError`] when it is no component, exceeds a limit of the gate, or does not fit the
+    /// contract.
+    pub fn check(&self, bytes: &[u8]) -> Result<(), LoadError> {
+        self.loader.check(bytes)
+    }
+
     /// Checks a component, compiles it unless it was compiled before, and links it. Compiling may
     /// take as long as its caps, after waiting for its turn.
     ///

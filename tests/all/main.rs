@@ -27,3 +27,4 @@ mod live;
 mod projections;
 mod read_models;
 mod swap;
+mod uploads;

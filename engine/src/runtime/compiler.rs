@@ -24,13 +24,13 @@ pub use child::{CompileArgs, compile_from_stdin};
 /// What compiling one component may cost. Each has a default with a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompileLimits {
-    /// Processor time, in seconds. 60: the largest known component takes 15.
+    /// Processor time, in seconds. 60: Python takes 14, SpiderMonkey 15.
     pub cpu_seconds: u64,
     /// Time, in seconds. 300: on a busy machine it gets a fifth of a processor.
     pub wall_seconds: u64,
-    /// Address space of the compiler, in bytes. 2 GiB: the largest known component takes half.
+    /// Address space of the compiler, in bytes. 1 GiB: Python and SpiderMonkey take a third.
     pub memory_bytes: u64,
-    /// Bytes of the machine code. 256 MiB: some four for each of the largest component.
+    /// Bytes of the machine code. 256 MiB: Python has 34.
     pub code_bytes: usize,
     /// Compilations at a time; further ones wait. 1: each takes all of a processor.
     pub at_once: usize,
@@ -41,7 +41,7 @@ impl Default for CompileLimits {
         Self {
             cpu_seconds: 60,
             wall_seconds: 300,
-            memory_bytes: 2 << 30,
+            memory_bytes: 1 << 30,
             code_bytes: 256 << 20,
             at_once: 1,
         }

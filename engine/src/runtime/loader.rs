@@ -9,7 +9,7 @@ use super::code_cache::{CodeCache, Settings};
 use super::compiler::{CompileError, Compiler};
 use super::contract::{Contract, Misfit, WIT};
 use super::gate::{self, GateError, GateLimits};
-use super::{GuestError, RuntimeOptions, one_line};
+use super::{GuestError, GuestLimits, RuntimeOptions, one_line};
 use crate::clock::Stopwatch;
 use crate::decision::Hash;
 
@@ -58,7 +58,7 @@ pub(super) struct Loader {
     metered: Form,
     gate: GateLimits,
     contract: Contract,
-    component_bytes: usize,
+    guests: GuestLimits,
     compiler: Compiler,
     cache: CodeCache,
 }
@@ -80,7 +80,7 @@ impl Loader {
         let cache = CodeCache::open(options.cache, options.compile.code_bytes)?;
         let directory = cache.dir().to_owned();
         let form = |engine: wasmtime::Engine, metered| Form {
-            settings: settings(&engine, &options.gate),
+            settings: settings(&engine, &options.gate, options.guests.memory_bytes),
             engine,
             metered,
         };
@@ -89,7 +89,7 @@ impl Loader {
             metered: form(metered, true),
             gate: options.gate,
             contract: Contract::read()?,
-            component_bytes: options.guests.component_bytes,
+            guests: options.guests,
             compiler: Compiler::new(options.compiler, options.compile, directory),
             cache,
         })
@@ -106,19 +106,12 @@ impl Loader {
     }
 
     fn load_as(&self, form: &Form, bytes: &[u8]) -> Result<(Hash, Compiled), LoadError> {
-        let (size, limit) = (bytes.len(), self.component_bytes);
-        if size > limit {
-            return Err(LoadError::TooLarge { bytes: size, limit });
-        }
         let digest = *blake3::hash(bytes).as_bytes();
         if let Some(compiled) = self.cached(form, &digest) {
             return Ok((digest, compiled));
         }
         // Before its turn to compile: what is refused here costs next to nothing.
-        let features = form.engine.get_wasm_features();
-        let passed = gate::check(bytes, features, &self.gate).map_err(LoadError::Gate)?;
-        self.contract.fits(&passed).map_err(LoadError::Misfit)?;
-        drop(passed);
+        self.check(bytes)?;
         let place = self.compiler.place();
         // Whoever had the turn before may have compiled the same.
         if let Some(compiled) = self.cached(form, &digest) {
@@ -137,8 +130,20 @@ impl Loader {
             tracing::warn!(%error, "compiled code cannot be kept; the next start compiles again");
         }
         let took = since.elapsed();
-        tracing::info!(bytes = size, code_bytes = code.len(), ?took, "compiled a component");
+        tracing::info!(bytes = bytes.len(), code_bytes = code.len(), ?took, "compiled a component");
         Ok((digest, compiled))
+    }
+
+    /// Everything that is looked at before a compiler sees the bytes.
+    pub(super) fn check(&self, bytes: &[u8]) -> Result<(), LoadError> {
+        let (size, limit) = (bytes.len(), self.guests.component_bytes);
+        if size > limit {
+            return Err(LoadError::TooLarge { bytes: size, limit });
+        }
+        let features = self.live.engine.get_wasm_features();
+        let memory = self.guests.memory_bytes;
+        let passed = gate::check(bytes, features, &self.gate, memory).map_err(LoadError::Gate)?;
+        self.contract.fits(&passed).map_err(LoadError::Misfit)
     }
 
     fn cached(&self, form: &Form, digest: &Hash) -> Option<Compiled> {
@@ -171,7 +176,7 @@ fn linkable(form: &Form, code: &[u8]) -> Result<Compiled, String> {
 }
 
 /// A digest of everything besides the component that its code depends on, or that it had to pass.
-fn settings(engine: &wasmtime::Engine, gate: &GateLimits) -> Settings {
+fn settings(engine: &wasmtime::Engine, gate: &GateLimits, memory_bytes: usize) -> Settings {
     struct Digest(blake3::Hasher);
     impl Hasher for Digest {
         fn write(&mut self, bytes: &[u8]) {
@@ -183,7 +188,7 @@ fn settings(engine: &wasmtime::Engine, gate: &GateLimits) -> Settings {
     }
     let mut digest = Digest(blake3::Hasher::new());
     engine.precompile_compatibility_hash().hash(&mut digest);
-    (env!("CARGO_PKG_VERSION"), WIT, gate).hash(&mut digest);
+    (env!("CARGO_PKG_VERSION"), WIT, gate, memory_bytes).hash(&mut digest);
     Settings(digest.0.finalize().to_hex().to_string())
 }
 

@@ -75,9 +75,27 @@ fn limit_process(args: CompileArgs) -> std::io::Result<()> {
     set(Resource::As, args.memory_bytes, args.memory_bytes)?;
     set(Resource::Fsize, MOST_MESSAGE_BYTES, MOST_MESSAGE_BYTES)?;
     set(Resource::Core, 0, 0)?;
+    close_inherited();
     // One that is already less urgent than this may stay so.
     let _ = rustix::process::nice(NICE);
     Ok(())
+}
+
+/// Closes what whoever started the server left open, and the server with it.
+#[expect(unsafe_code, reason = "there is no other way to close what others opened")]
+fn close_inherited() {
+    let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return };
+    let open: Vec<_> = open.flatten().map(|file| file.path()).collect();
+    for path in open {
+        let file = path.file_name().and_then(|name| name.to_str()?.parse::<i32>().ok());
+        // One of them was that of the directory.
+        let is_open = std::fs::symlink_metadata(&path).is_ok();
+        if let Some(file) = file.filter(|file| *file > 2 && is_open) {
+            // SAFETY: this process has opened nothing yet and has one thread, so no value stands
+            // for the file.
+            unsafe { rustix::io::close(file) }
+        }
+    }
 }
 
 fn compile(metered: bool) -> Result<(), (i32, String)> {

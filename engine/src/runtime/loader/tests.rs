@@ -159,6 +159,9 @@ fn the_compilers_settings_are_the_servers() {
     let engine = |config| wasmtime::Engine::new(&config).expect("starts");
     let servers = [config(&GuestLimits::default()), metered_config()].map(engine);
     for (metered, server) in [false, true].into_iter().zip(servers) {
-        assert_eq!(settings(&engine(code_settings(metered)), &gate), settings(&server, &gate));
+        assert_eq!(
+            settings(&engine(code_settings(metered)), &gate, 0),
+            settings(&server, &gate, 0)
+        );
     }
 }
