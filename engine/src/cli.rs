@@ -9,12 +9,23 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::runtime::{CompileArgs, compile_from_stdin};
+
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(name = "factum", version, about, arg_required_else_help = true)]
 pub struct Cli {
     #[command(subcommand)]
-    action: Action,
+    asked: Asked,
+}
+
+#[derive(Debug, Subcommand)]
+enum Asked {
+    #[command(flatten)]
+    Action(Action),
+    /// Compile a component within caps, from standard input to standard output: a server's child
+    #[command(hide = true)]
+    CompileComponent(CompileArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -44,13 +55,18 @@ impl Cli {
     /// Does what is asked for. The code is the process's.
     #[must_use]
     pub fn run(self) -> ExitCode {
-        log_to_stderr(self.action.default_log());
+        let action = match self.asked {
+            Asked::Action(action) => action,
+            // Before anything takes memory or starts threads.
+            Asked::CompileComponent(args) => return compile_from_stdin(args),
+        };
+        log_to_stderr(action.default_log());
         let runtime = match runtime() {
             Ok(runtime) => runtime,
             Err(error) => return failed(format_args!("the threads cannot be started: {error}")),
         };
         let done = runtime.block_on(async {
-            match self.action {
+            match action {
                 Action::Serve(args) => serve::run(args).await.map_err(|error| error.to_string()),
                 Action::Build(args) => build::run(args).await,
                 Action::Demo(args) => {

@@ -56,6 +56,16 @@ pub fn new_seed() -> u64 {
     random()
 }
 
+/// 256 bits that nobody can guess, from the system.
+///
+/// # Errors
+/// The system's.
+pub fn new_secret() -> std::io::Result<[u8; 32]> {
+    let mut secret = [0; 32];
+    let got = rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())?;
+    if got == secret.len() { Ok(secret) } else { Err(std::io::ErrorKind::UnexpectedEof.into()) }
+}
+
 /// Random for ids and seeds, not for secrets: asking the system each time costs a call of it.
 fn random() -> u64 {
     thread_local! {

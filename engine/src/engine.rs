@@ -9,10 +9,12 @@ use crate::appends::{AppendAnswer, Appends, NewAppend};
 use crate::clock::Clock;
 use crate::commands::{Answer, Command, CommandError, Commands, WorkerLimits};
 use crate::decision::parse;
-use crate::modules::{Foundation, Modules};
+use crate::modules::{CheckLimits, Foundation, Modules};
 use crate::names::{Key, Name, StreamId};
 use crate::projections::{ProjectionLimits, Projections};
-use crate::runtime::{GuestLimits, Runtime};
+use crate::runtime::{
+    CompileLimits, CompilerProgram, GateLimits, GuestLimits, Runtime, RuntimeOptions,
+};
 use crate::storage::data_dir::{DataDir, DataDirError};
 use crate::storage::log::{Direction, Log, LogLimits, OpenError};
 use crate::subscriptions::{SubscriptionLimits, Subscriptions};
@@ -27,8 +29,19 @@ pub struct Options {
     pub log: LogLimits,
     /// What guests may use.
     pub guests: GuestLimits,
+    /// What components may consist of.
+    pub gate: GateLimits,
+    /// What compiling a component may cost.
+    pub compile: CompileLimits,
+    /// Who compiles components.
+    pub compiler: CompilerProgram,
     /// What the threads of modules may use.
     pub workers: WorkerLimits,
+    /// What a version must show before it becomes active.
+    pub checks: CheckLimits,
+    /// Whether to start without modules: what is active stays recorded, and a module is started by
+    /// activating a version of it.
+    pub safe_mode: bool,
     /// What projections may use.
     pub projections: ProjectionLimits,
     /// Commands between arrival and answer, and as many direct appends; more wait. 4,096: what one
@@ -39,14 +52,20 @@ pub struct Options {
 }
 
 impl Options {
-    /// The defaults over a data directory.
+    /// The defaults over a data directory. Who compiles has no default: it has to be known where
+    /// the binary `factum` is, or said that components are trusted.
     #[must_use]
-    pub fn new(data: PathBuf) -> Self {
+    pub fn new(data: PathBuf, compiler: CompilerProgram) -> Self {
         Self {
             data,
             log: LogLimits::default(),
             guests: GuestLimits::default(),
+            gate: GateLimits::default(),
+            compile: CompileLimits::default(),
+            compiler,
             workers: WorkerLimits::default(),
+            checks: CheckLimits::default(),
+            safe_mode: false,
             projections: ProjectionLimits::default(),
             in_flight_commands: 4096,
             clock: Clock::system(),
@@ -119,7 +138,14 @@ impl Engine {
             &spawner,
         )
         .map_err(StartError::Log)?;
-        let runtime = Runtime::new(options.guests, &spawner).map_err(StartError::Other)?;
+        let runtime = RuntimeOptions {
+            guests: options.guests,
+            gate: options.gate,
+            compile: options.compile,
+            compiler: options.compiler,
+            cache: data_dir.compiled(),
+        };
+        let runtime = Runtime::new(runtime, &spawner).map_err(StartError::Other)?;
         let projections = Arc::new(Projections::new(
             log.clone(),
             data_dir.read_models(),
@@ -133,6 +159,8 @@ impl Engine {
             log: log.clone(),
             clock: options.clock,
             workers: options.workers,
+            checks: options.checks,
+            safe_mode: options.safe_mode,
             spawner: spawner.clone(),
         };
         let modules = Modules::open(

@@ -111,6 +111,11 @@ fn projections(text: &mut String, engine: &Engine) {
 }
 
 fn modules(text: &mut String, engine: &Engine) {
+    gauge(text, "factum_module_throttled", "1 where it kept hitting its deadline", |series| {
+        for module in engine.modules().list() {
+            series(&format!("module=\"{}\"", module.name), &u8::from(module.throttled));
+        }
+    });
     gauge(text, "factum_module_active_info", "1 for each version that answers", |series| {
         for active in engine.modules().list().iter().filter_map(|module| module.active.as_ref()) {
             let digest = blake3::Hash::from_bytes(active.digest).to_hex();

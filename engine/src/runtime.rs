@@ -1,32 +1,47 @@
 //! Wasm: loading components and calling guests within limits. The only layer that knows wasmtime.
 //!
-//! Promises: whatever a guest does, a call ends with an answer or a typed [`GuestError`] within
-//! its limits, and an instance that trapped is never called again. It never writes anything.
+//! Promises: whatever a component is, loading it ends with a typed [`LoadError`] or a
+//! [`Component`] within the caps; whatever a guest does, a call ends with an answer or a typed
+//! [`GuestError`] within its limits, and an instance that trapped is never called again. It writes
+//! nothing but its cache of compiled code.
 
 mod bindings;
+mod code_cache;
+mod compiler;
 mod component;
+mod contract;
 mod error;
+mod gate;
 mod host;
 mod instance;
+mod loader;
 
+use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, WasmFeatures};
 
+use crate::decision::Hash;
 use crate::tasks::Spawner;
 
 pub use bindings::exports::factum::domain::projection::Change;
 pub use bindings::factum::domain::types::{
     Command, Context, Event, Failure, NewEvent, RecordedEvent, Rejection,
 };
-pub use component::{Component, LoadError, Role};
+pub use compiler::{CompileArgs, CompileError, CompileLimits, CompilerProgram, compile_from_stdin};
+pub use component::{Component, Role};
+pub use contract::Misfit;
 pub use error::{GuestError, Limit};
+pub use gate::{GateError, GateLimits};
 pub use host::ReadModelLook;
 pub use instance::{Instance, Outcome, State};
+pub use loader::LoadError;
 
 use host::Host;
+use loader::Loader;
 
 impl<'a> Event<'a> {
     /// What a guest sees of a recorded event; `data` as [`crate::event::guest_data`] makes it.
@@ -45,15 +60,20 @@ impl<'a> Event<'a> {
     }
 }
 
+/// What the limit of one module's memory may be raised to, in bytes. 1 GiB: less than the address
+/// space that is reserved for it anyway.
+pub const MOST_MEMORY_BYTES: usize = 1 << 30;
 /// How often running guests are looked at; a deadline is kept to within this.
 const TICK: Duration = Duration::from_millis(10);
 
 /// What a guest may use. Each has a default with a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GuestLimits {
-    /// Linear memory of one instance, in bytes. 64 MiB: an interpreter needs 5, and a thousand
+    /// All linear memory of one instance, in bytes. 64 MiB: an interpreter needs 5, and a thousand
     /// instances must fit a small machine.
     pub memory_bytes: usize,
+    /// Elements of all tables of one instance. 100,000: an interpreter has some 10,000 functions.
+    pub table_elements: usize,
     /// Wall time of one call, in milliseconds. 1,000: a decision takes microseconds, and a batch
     /// of a slow interpreter still fits.
     pub deadline_ms: u64,
@@ -63,6 +83,9 @@ pub struct GuestLimits {
     pub log_lines: u32,
     /// Calls after which an instance is replaced, because memory never shrinks. 100,000.
     pub instance_calls: u64,
+    /// Bytes of memory beyond which an instance is replaced after a call. 16 MiB: it is cheap to
+    /// make and would keep them for ever.
+    pub instance_bytes: usize,
     /// Bytes of a component. 32 MiB: one with a Python interpreter has 19.
     pub component_bytes: usize,
 }
@@ -71,19 +94,36 @@ impl Default for GuestLimits {
     fn default() -> Self {
         Self {
             memory_bytes: 64 << 20,
+            table_elements: 100_000,
             deadline_ms: 1_000,
             output_bytes: 8 << 20,
             log_lines: 100,
             instance_calls: 100_000,
+            instance_bytes: 16 << 20,
             component_bytes: 32 << 20,
         }
     }
 }
 
+/// What a runtime is made with.
+#[derive(Clone, Debug)]
+pub struct RuntimeOptions {
+    /// What guests may use.
+    pub guests: GuestLimits,
+    /// What components may consist of.
+    pub gate: GateLimits,
+    /// What compiling them may cost.
+    pub compile: CompileLimits,
+    /// Who compiles them.
+    pub compiler: CompilerProgram,
+    /// The directory that compiled code is kept in; made if it is not there.
+    pub cache: PathBuf,
+}
+
 /// The Wasm engine and what every component is linked with; cheap to clone.
 #[derive(Clone)]
 pub struct Runtime {
-    engine: wasmtime::Engine,
+    loader: Arc<Loader>,
     linker: Arc<Linker<Host>>,
     limits: GuestLimits,
 }
@@ -99,7 +139,8 @@ impl Runtime {
     ///
     /// # Errors
     /// A sentence, when the machine cannot give what the configuration asks for.
-    pub fn new(limits: GuestLimits, spawner: &Spawner) -> Result<Self, String> {
+    pub fn new(options: RuntimeOptions, spawner: &Spawner) -> Result<Self, String> {
+        let limits = options.guests;
         let engine = wasmtime::Engine::new(&config(&limits))
             .map_err(|error| format!("the Wasm runtime cannot start: {error:#}"))?;
         let linker = linker(&engine).map_err(|error| format!("{error:#}"))?;
@@ -112,7 +153,8 @@ impl Runtime {
                 std::thread::sleep(TICK);
             }
         }));
-        Ok(Self { engine, linker: Arc::new(linker), limits })
+        let loader = Loader::new(engine, options)?;
+        Ok(Self { loader: Arc::new(loader), linker: Arc::new(linker), limits })
     }
 
     /// What guests may use.
@@ -121,12 +163,24 @@ impl Runtime {
         &self.limits
     }
 
-    /// Compiles a component and links it. This may take seconds; it needs no instance.
+    /// Checks a component, compiles it unless it was compiled before, and links it. Compiling may
+    /// take as long as its caps, after waiting for its turn.
     ///
     /// # Errors
-    /// [`LoadError`] when it is no component, imports what no guest may, or plays no role.
+    /// [`LoadError`] when it is no component, costs too much, or does not fit the contract.
     pub fn load(&self, bytes: &[u8]) -> Result<Component, LoadError> {
-        Component::load(&self.engine, &self.linker, self.limits, bytes)
+        let (digest, compiled) = self.loader.load(bytes)?;
+        Component::link(&self.linker, self.limits, digest, &compiled)
+    }
+
+    /// Forgets the code of a component that turned out to be none that is kept.
+    pub fn forget(&self, digest: &Hash) {
+        self.loader.forget(digest);
+    }
+
+    /// Forgets the code of all components but these.
+    pub fn keep_only(&self, digests: &HashSet<Hash>) {
+        self.loader.keep_only(digests);
     }
 }
 
@@ -146,21 +200,35 @@ fn config(limits: &GuestLimits) -> Config {
     pool.max_core_instances_per_component(64)
         .max_memories_per_component(64)
         .max_tables_per_component(64)
-        .max_memory_size(limits.memory_bytes)
+        .max_memory_size(limits.memory_bytes.max(MOST_MEMORY_BYTES))
+        .table_elements(limits.table_elements)
         .total_component_instances(1_000)
         .total_core_instances(4_000)
         .total_memories(1_000)
         .total_tables(4_000);
+    let mut config = code_settings();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config.max_wasm_stack(512 << 10);
+    config
+}
+
+/// What the code of a component depends on: the same in the server and in its compiler.
+fn code_settings() -> Config {
     let mut config = Config::new();
     config
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .epoch_interruption(true)
         .cranelift_nan_canonicalization(true)
         .wasm_features(
             WasmFeatures::THREADS | WasmFeatures::RELAXED_SIMD | WasmFeatures::MEMORY64,
             false,
         )
-        .max_wasm_stack(512 << 10)
-        .memory_init_cow(true);
+        .memory_init_cow(true)
+        // The compiler has one processor's time to use.
+        .parallel_compilation(false);
     config
+}
+
+/// An error of wasmtime's as one line: some of its messages are drawings.
+fn one_line(error: &wasmtime::Error) -> String {
+    format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ")
 }

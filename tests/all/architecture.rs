@@ -28,7 +28,10 @@ const IMPORTS: [(&str, &str); 22] = [
         "projections",
         "clock decision document event manifest names runtime storage subscriptions tasks",
     ),
-    ("modules", "clock commands decision manifest names projections runtime storage tasks"),
+    (
+        "modules",
+        "clock commands decision event manifest names projections query runtime storage tasks",
+    ),
     ("reads", "decision event names query storage"),
     ("subscriptions", "decision event names query storage tasks"),
     (

@@ -21,6 +21,7 @@ mod crash;
 mod demo;
 mod faults;
 mod hostile;
+mod isolation;
 mod live;
 mod projections;
 mod read_models;

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use crate::engine::{Engine, Options, StartError};
 use crate::http::{self, Settings};
 use crate::metrics::Metrics;
+use crate::runtime::CompilerProgram;
 use crate::tasks;
 
 /// Connections that the system completes before they are accepted. 4,096: a burst of clients.
@@ -48,6 +49,15 @@ pub(super) struct ServeArgs {
     /// Memory that one instance of a module may have, in bytes
     #[arg(long, value_name = "BYTES")]
     guest_memory_bytes: Option<usize>,
+    /// Processor time that compiling a module may take, in seconds
+    #[arg(long, value_name = "SECONDS")]
+    compile_cpu_seconds: Option<u64>,
+    /// Time that compiling a module may take, in seconds
+    #[arg(long, value_name = "SECONDS")]
+    compile_wall_seconds: Option<u64>,
+    /// Address space that compiling a module may take, in bytes
+    #[arg(long, value_name = "BYTES")]
+    compile_memory_bytes: Option<u64>,
     /// Commands between arrival and answer; more wait
     #[arg(long, value_name = "COUNT")]
     in_flight_commands: Option<usize>,
@@ -67,6 +77,9 @@ pub(super) struct ServeArgs {
     /// milliseconds
     #[arg(long, value_name = "MS")]
     heartbeat_ms: Option<u64>,
+    /// Start without modules, whatever is active; activate a version of one to start it
+    #[arg(long)]
+    safe_mode: bool,
     /// Add a route that does nothing, for measuring
     #[arg(long, hide = true)]
     bench_route: bool,
@@ -113,7 +126,9 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode, ServeError> {
     // The recorder comes first: counters made before it count nothing.
     let metrics = Metrics::install().map_err(ServeError::Other)?;
     let listener = listen(args.listen).map_err(|error| ServeError::Listen(args.listen, error))?;
-    let (options, mut settings) = (options(&args), settings(&args));
+    let compiler = CompilerProgram::this_factum()
+        .map_err(|error| ServeError::Other(format!("this program is not to be found: {error}")))?;
+    let (options, mut settings) = (options(&args, compiler), settings(&args));
     settings.limits.component_bytes = options.guests.component_bytes;
     settings.metrics = Some(metrics);
     let opened = tasks::blocking(|| Engine::open(options)).await;
@@ -136,14 +151,18 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode, ServeError> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn options(args: &ServeArgs) -> Options {
-    let mut options = Options::new(args.data.clone());
+fn options(args: &ServeArgs, compiler: CompilerProgram) -> Options {
+    let mut options = Options::new(args.data.clone(), compiler);
     let set = |to: &mut usize, from: Option<usize>| *to = from.unwrap_or(*to);
     set(&mut options.in_flight_commands, args.in_flight_commands);
     set(&mut options.guests.memory_bytes, args.guest_memory_bytes);
     let set = |to: &mut u64, from: Option<u64>| *to = from.unwrap_or(*to);
     set(&mut options.log.min_free_disk_bytes, args.min_free_disk_bytes);
     set(&mut options.guests.deadline_ms, args.guest_deadline_ms);
+    set(&mut options.compile.cpu_seconds, args.compile_cpu_seconds);
+    set(&mut options.compile.wall_seconds, args.compile_wall_seconds);
+    set(&mut options.compile.memory_bytes, args.compile_memory_bytes);
+    options.safe_mode = args.safe_mode;
     options
 }
 

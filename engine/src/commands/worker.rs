@@ -2,6 +2,7 @@
 //! waiting for it. Each stream belongs to one thread of the active version, so that its newest
 //! state, durable or not, is known here and nowhere else.
 
+mod fold;
 mod reply;
 mod verify;
 
@@ -15,7 +16,6 @@ use crossbeam_channel::Receiver;
 use tokio::sync::oneshot;
 
 use self::reply::{on_appended, on_barrier};
-use self::verify::with_stored;
 use super::Command;
 use super::error::CommandError;
 use super::idempotency::Running;
@@ -24,11 +24,11 @@ use super::record::{Circumstance, checked_events, context, draft};
 use super::states::{Hot, HotStates};
 use crate::clock::{Clock, new_seed};
 use crate::decision::Draft;
-use crate::event::{NewEvent, guest_data};
+use crate::event::NewEvent;
 use crate::expected::{ExpectedVersion, VersionConflict};
 use crate::names::{Name, StreamId};
-use crate::runtime::{self, Event, Failure, GuestError, Instance, Limit, State};
-use crate::storage::log::{AppendReply, Direction, Expectation, Lineage, Log, Submission, Work};
+use crate::runtime::{self, Failure, GuestError, Instance, Limit};
+use crate::storage::log::{AppendReply, Expectation, Lineage, Log, Submission, Work};
 
 /// Streams whose first decision was verified, before the set starts anew. A million hashes: 8 MB.
 const VERIFIED_STREAMS: usize = 1_000_000;
@@ -77,6 +77,18 @@ pub(super) enum Job {
     Inspect { aggregate: Name, stream: StreamId, reply: Reply<Option<AggregateState>> },
 }
 
+impl Job {
+    fn refuse(self, error: CommandError) {
+        let error = Attempt::Failed(error);
+        // Whoever went away needs no answer.
+        match self {
+            Self::Decide { reply, .. } => drop(reply.send(Err(error))),
+            Self::Fold { reply, .. } => drop(reply.send(Err(error))),
+            Self::Inspect { reply, .. } => drop(reply.send(Err(error))),
+        }
+    }
+}
+
 pub(super) struct Worker {
     identity: Arc<Identity>,
     log: Log,
@@ -117,6 +129,12 @@ impl Worker {
 
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
         while let Ok(job) = jobs.recv() {
+            let identity = Arc::clone(&self.identity);
+            if identity.throttle.refuses(jobs.len()) {
+                job.refuse(identity.overloaded());
+                continue;
+            }
+            let _one_thread = identity.throttle.enter();
             match job {
                 Job::Decide { command, running, reply } => self.decide(&command, running, reply),
                 Job::Fold { stream, events, reply } => {
@@ -186,26 +204,6 @@ impl Worker {
         self.submit(Work::Barrier, lineage, on_barrier(reply, answer));
     }
 
-    /// Lets the guest fold events that are to be appended to a stream. Its state is not kept:
-    /// what is appended changes it.
-    fn foldable(
-        &mut self,
-        stream: &StreamId,
-        events: &[NewEvent],
-    ) -> Result<Foldable, CommandError> {
-        let category = Name::parse(stream.category())
-            .map_err(|error| CommandError::Invalid(error.to_string()))?;
-        let Hot { state, version, lineage, .. } = self.hydrate(&category, stream)?;
-        let now_ms = self.clock.now_ms();
-        let folded = with_stored(events, stream, version, now_ms, |events| {
-            self.call(|instance| instance.evolve(category.as_str(), state.as_ref(), events))
-        })?;
-        match folded {
-            Ok(_) => Ok(Foldable { version, lineage }),
-            Err(reason) => Err(CommandError::NotFoldable { stream: stream.clone(), reason }),
-        }
-    }
-
     fn submit(&self, work: Work, lineage: Arc<Lineage>, reply: AppendReply) {
         self.log.submit(Submission { work, lineages: vec![lineage], reply });
     }
@@ -240,6 +238,10 @@ impl Worker {
                 if outcome.events.len() > self.limits.events_per_command {
                     return Err(self.failed(&GuestError::Limit(Limit::Events)));
                 }
+                let bytes: usize = outcome.events.iter().map(|event| event.data.len()).sum();
+                if bytes > self.limits.event_bytes {
+                    return Err(self.failed(&GuestError::Limit(Limit::EventBytes)));
+                }
                 let events = checked_events(outcome.events).map_err(|reason| self.fault(reason))?;
                 if events.is_empty() {
                     // Nothing happened, so the state is what it was, whatever the guest says.
@@ -273,44 +275,6 @@ impl Worker {
         }
     }
 
-    /// The newest state of a stream: hot, or folded from the log.
-    fn hydrate(&mut self, aggregate: &Name, stream: &StreamId) -> Result<Hot, CommandError> {
-        if let Some(hot) = self.states.take(stream) {
-            return Ok(hot);
-        }
-        let mut hot = Hot::default();
-        loop {
-            let batch = self.limits.fold_batch;
-            let records =
-                self.log.stream_records(stream.as_str(), hot.version, Direction::Forward, batch)?;
-            if records.is_empty() {
-                break;
-            }
-            let decisions = records
-                .iter()
-                .map(|record| crate::decision::parse(record))
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(crate::storage::log::ReadError::from)?;
-            let recorded: Vec<_> = decisions
-                .iter()
-                .flat_map(|decision| &decision.events)
-                .filter(|event| {
-                    event.stream == Some(stream.as_str()) && event.stream_version > hot.version
-                })
-                .map(|event| (event, guest_data(event.content_type, event.data)))
-                .collect();
-            let events: Vec<_> =
-                recorded.iter().map(|(event, data)| Event::of(event, data)).collect();
-            let Some(newest) = events.last().map(|event| event.stream_version) else { break };
-            let state = hot.state.as_ref();
-            let folded = self.call(|i| i.evolve(aggregate.as_str(), state, &events))?;
-            hot.state = Some(folded.map_err(|reason| self.fault(reason))?);
-            hot.version = newest;
-        }
-        hot.hash = hot.state.as_ref().map(State::hash);
-        Ok(hot)
-    }
-
     /// Calls the live instance, making one where there is none that can be used.
     fn call<T>(
         &mut self,
@@ -328,6 +292,10 @@ impl Worker {
         let answer = call(&mut instance);
         if !instance.is_spent() {
             self.instance = Some(instance);
+        }
+        match &answer {
+            Err(GuestError::Limit(Limit::Deadline)) => self.identity.throttle.overdue(),
+            _ => self.identity.throttle.in_time(),
         }
         answer.map_err(|error| self.failed(&error))
     }

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use crate::engine::{Engine, Options};
 use crate::http::{self, Settings};
 use crate::metrics::Metrics;
+use crate::runtime::CompilerProgram;
 use crate::tasks::blocking;
 
 /// Where the demo keeps its store when it is to stay.
@@ -66,7 +67,8 @@ impl Local {
         let address = listener.local_addr()?.to_string();
         // The recorder comes first: counters made before it count nothing.
         let metrics = Metrics::install().map_err(Error::msg)?;
-        let options = Options::new(place.directory.clone());
+        let compiler = CompilerProgram::this_factum().context("finding this program")?;
+        let options = Options::new(place.directory.clone(), compiler);
         let mut settings = Settings { metrics: Some(metrics), ..Settings::default() };
         settings.limits.component_bytes = options.guests.component_bytes;
         let opened = blocking(|| Engine::open(options)).await;

@@ -5,19 +5,20 @@ use serde_json::value::RawValue;
 use crate::commands::CommandError;
 use crate::expected::{ExpectedVersion, VersionConflict};
 use crate::json::JsonError;
-use crate::modules::{ActivateError, UploadError};
+use crate::modules::{ActivateError, LimitsError, UploadError};
 use crate::names::NameError;
 use crate::projections::{GuestQueryError, PageError, QueryError};
-use crate::runtime::{GuestError, LoadError};
+use crate::runtime::{CompileError, GateError, GuestError, LoadError};
 use crate::storage::log::{AppendError, ReadError, Refusal};
 use crate::storage::read_models::ReadModelError;
 
 use super::error::{
-    ACTIVATION_CLASH, BODY_TOO_LARGE, CONDITION_FAILED, CONDITION_TOO_WIDE, CONTENDED, CORRUPTED,
-    DISK_FULL, Expected, Fault, INDEX_NEEDED, INVALID_COMMAND, INVALID_JSON, INVALID_MODULE,
-    INVALID_NAME, INVALID_PARAMETER, KEY_REUSED, Kind, MODULE_BROKEN, MODULE_FAULT, MODULE_LIMIT,
-    MODULE_THROTTLED, More, NOT_FOLDABLE, OUTCOME_UNKNOWN, Problem, QUERY_REFUSED, SHUTTING_DOWN,
-    STILL_RUNNING, UNAVAILABLE, UNKNOWN_AGGREGATE, UNKNOWN_COMMAND, UNKNOWN_MODULE, UNKNOWN_QUERY,
+    ACTIVATION_CLASH, ACTIVATION_REFUSED, BODY_TOO_LARGE, CONDITION_FAILED, CONDITION_TOO_WIDE,
+    CONTENDED, CORRUPTED, DISK_FULL, Expected, Fault, INDEX_NEEDED, INVALID_BODY, INVALID_COMMAND,
+    INVALID_JSON, INVALID_MODULE, INVALID_NAME, INVALID_PARAMETER, KEY_REUSED, Kind, MODULE_BROKEN,
+    MODULE_FAULT, MODULE_LIMIT, MODULE_QUARANTINED, MODULE_THROTTLED, MODULE_TOO_COSTLY, More,
+    NOT_FOLDABLE, OUTCOME_UNKNOWN, Problem, QUERY_REFUSED, SHUTTING_DOWN, STILL_RUNNING,
+    UNAVAILABLE, UNKNOWN_AGGREGATE, UNKNOWN_COMMAND, UNKNOWN_MODULE, UNKNOWN_QUERY,
     UNKNOWN_VERSION, VERSION_CONFLICT, VERSION_EXISTS,
 };
 
@@ -70,6 +71,9 @@ impl From<CommandError> for Problem {
             CommandError::ModuleFault { module, .. } => of_module(&MODULE_FAULT, module, None),
             CommandError::ModuleLimit { module, limit } => {
                 of_module(&MODULE_LIMIT, module, Some(limit.name()))
+            }
+            CommandError::Quarantined { module, .. } => {
+                of_module(&MODULE_QUARANTINED, module, None)
             }
             CommandError::Overloaded { module } => of_module(&MODULE_THROTTLED, module, None),
             CommandError::NotAccepted(refusal) => refusal.into(),
@@ -173,12 +177,44 @@ impl From<UploadError> for Problem {
                 let errors = error.0.into_iter().map(Fault::anywhere).collect();
                 Self::new(&INVALID_MODULE, detail).with(More { errors, ..More::default() })
             }
-            UploadError::Load(_) | UploadError::Guest(_) => Self::new(&INVALID_MODULE, detail),
+            UploadError::Load(error) => load_problem(error, detail),
+            UploadError::Guest(_) => Self::new(&INVALID_MODULE, detail),
             UploadError::VersionExists { name, version } => {
                 let more = More { name: Some(name), version: Some(version), ..More::default() };
                 Self::new(&VERSION_EXISTS, detail).with(more)
             }
             UploadError::Io(_) => Self::internal(&detail),
+        }
+    }
+}
+
+fn load_problem(error: LoadError, detail: String) -> Problem {
+    match error {
+        LoadError::Gate(GateError::TooMuch { limit, .. })
+        | LoadError::Compile(CompileError::Cap { limit, .. }) => {
+            let more = More { limit: Some(limit), ..More::default() };
+            Problem::new(&MODULE_TOO_COSTLY, detail).with(more)
+        }
+        LoadError::Misfit(misfit) => {
+            let errors = misfit.0.into_iter().map(Fault::anywhere).collect();
+            Problem::new(&INVALID_MODULE, detail).with(More { errors, ..More::default() })
+        }
+        LoadError::Compile(CompileError::Unavailable(_)) => Problem::internal(&detail),
+        _ => Problem::new(&INVALID_MODULE, detail),
+    }
+}
+
+impl From<LimitsError> for Problem {
+    fn from(error: LimitsError) -> Self {
+        match error {
+            LimitsError::Invalid(faults) => {
+                let detail = "the body must be an object of limits; what is left out is as the \
+                              server was started with";
+                let faults = faults.into_iter().map(|(pointer, said)| Fault::at(pointer, said));
+                let errors = faults.collect();
+                Self::new(&INVALID_BODY, detail).with(More { errors, ..More::default() })
+            }
+            LimitsError::Activate(error) => error.into(),
         }
     }
 }
@@ -190,6 +226,7 @@ impl From<ActivateError> for Problem {
             ActivateError::UnknownModule(_) => Self::new(&UNKNOWN_MODULE, detail),
             ActivateError::UnknownVersion { .. } => Self::new(&UNKNOWN_VERSION, detail),
             ActivateError::Clash(_) => Self::new(&ACTIVATION_CLASH, detail),
+            ActivateError::Refused(_) => Self::new(&ACTIVATION_REFUSED, detail),
             ActivateError::Broken(_) => Self::new(&MODULE_BROKEN, detail),
             ActivateError::Log(AppendError::NotAccepted(refusal)) => refusal.into(),
             ActivateError::Log(_) => Self::new(&OUTCOME_UNKNOWN, detail),

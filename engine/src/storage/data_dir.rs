@@ -108,6 +108,12 @@ impl DataDir {
         self.path.join("components")
     }
 
+    /// Where compiled code is kept; whoever keeps it makes it.
+    #[must_use]
+    pub fn compiled(&self) -> PathBuf {
+        self.path.join("compiled")
+    }
+
     /// Where the files of read models live.
     #[must_use]
     pub fn read_models(&self) -> PathBuf {

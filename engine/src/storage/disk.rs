@@ -25,7 +25,11 @@ impl Disk {
     /// measured on a developer's.
     #[must_use]
     pub fn slowed(sync_delay: Duration) -> Self {
-        Self { sync_delay, ..Self::default() }
+        Self {
+            sync_delay,
+            #[cfg(test)]
+            faults: Arc::default(),
+        }
     }
 
     /// Opens a file for reading and writing, creating it where there is none.

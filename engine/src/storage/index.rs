@@ -186,6 +186,16 @@ impl Index {
         }
     }
 
+    /// The record of the newest act of a name about a subject.
+    pub(super) fn act(&self, act: &str, subject: &str) -> Result<Option<u64>, IndexError> {
+        let key = act_key(act, subject);
+        let fresh = self.layers.read().memory().find_map(|fresh| fresh.acts.get(&key).copied());
+        match fresh {
+            Some(decision) => Ok(Some(decision)),
+            None => self.file.act(&key),
+        }
+    }
+
     /// The events that match, from one position to another, both included, in that order.
     pub(super) fn find(
         &self,
@@ -266,6 +276,11 @@ impl Index {
             Ok(cursor.nearest(at, direction)?)
         })
     }
+}
+
+/// Neither part contains a slash.
+fn act_key(act: &str, subject: &str) -> String {
+    format!("{act}/{subject}")
 }
 
 /// A caller's scope and the id in it, as one number that does not collide.

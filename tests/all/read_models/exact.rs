@@ -7,6 +7,7 @@ use std::time::Duration;
 use factum::engine::{Engine, Options};
 use factum::names::Name;
 use factum::projections::{ReadModel, RowsQuery};
+use factum::runtime::CompilerProgram;
 use serde_json::{Value, json};
 
 use super::append;
@@ -86,7 +87,7 @@ fn content(log: &Path, change: impl FnOnce(&mut Options)) -> Vec<(String, String
     let dir = tempfile::tempdir().expect("a directory");
     copy(log, dir.path());
     std::fs::remove_dir_all(dir.path().join("read_models")).expect("is there");
-    let mut options = Options::new(dir.path().to_owned());
+    let mut options = Options::new(dir.path().to_owned(), CompilerProgram::InProcess);
     change(&mut options);
     let engine = Engine::open(options).expect("opens");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runs");

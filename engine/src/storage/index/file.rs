@@ -31,6 +31,8 @@ pub(super) const COMMANDS: TableDefinition<'_, u128, u64> = TableDefinition::new
 const ARRIVALS: TableDefinition<'_, u64, (u128, u64)> = TableDefinition::new("arrivals");
 /// Module -> active version and digest.
 const ACTIVE: TableDefinition<'_, &str, Bytes> = TableDefinition::new("active");
+/// Act and subject -> decision of the newest one.
+pub(super) const ACTS: TableDefinition<'_, &str, u64> = TableDefinition::new("acts");
 const META: TableDefinition<'_, &str, Bytes> = TableDefinition::new("meta");
 const CHECKPOINT: &str = "checkpoint";
 
@@ -111,6 +113,10 @@ impl IndexFile {
         Ok(self.view()?.commands.get(key)?.map(|row| row.value()))
     }
 
+    pub(super) fn act(&self, key: &str) -> Result<Option<u64>, IndexError> {
+        Ok(self.view()?.acts.get(key)?.map(|row| row.value()))
+    }
+
     /// The file as it was last flushed.
     pub(super) fn view(&self) -> Result<Arc<FileView>, IndexError> {
         self.view.read().clone().ok_or_else(|| IndexError("it is being opened again".into()))
@@ -133,6 +139,7 @@ fn open_database(disk: &Disk, path: &Path) -> Result<Database, IndexError> {
     write.open_table(COMMANDS)?;
     write.open_table(ARRIVALS)?;
     write.open_table(ACTIVE)?;
+    write.open_table(ACTS)?;
     write.open_table(META)?;
     write.commit()?;
     Ok(database)
@@ -180,6 +187,10 @@ fn write(database: &Database, fresh: &Fresh, limits: &IndexLimits) -> Result<(),
                 value.extend_from_slice(&pack(block));
                 streams.insert(&*key(name.as_bytes(), first), &*value)?;
             }
+        }
+        let mut acts = write.open_table(ACTS)?;
+        for (key, decision) in &fresh.acts {
+            acts.insert(key.as_str(), decision)?;
         }
         let mut active = write.open_table(ACTIVE)?;
         for (module, version) in &fresh.active {

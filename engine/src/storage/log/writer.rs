@@ -15,7 +15,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use super::journal::Journal;
 use super::pace::Pace;
 use super::pending::{Held, Pending, Waiting};
-use super::work::{AppendError, Condition, DirectAppend, Expectation, Refusal, Submission, Work};
+use super::work::{
+    AppendError, Appended, Condition, DirectAppend, Expectation, Refusal, Submission, Work,
+};
 use super::{Group, Head, Shared};
 use crate::clock::Stopwatch;
 use crate::decision::format::Damage;
@@ -289,10 +291,14 @@ impl Writer {
         self.journal.create_again().map_err(|error| error.to_string())
     }
 
-    fn refuse(&self, submission: Submission) {
-        submission.lineages.iter().for_each(|lineage| lineage.break_off());
+    /// What waits for nothing but durability goes on: the head is durable.
+    fn refuse(&self, Submission { work, lineages, reply }: Submission) {
+        if matches!(work, Work::Barrier) && !lineages.iter().any(|lineage| lineage.is_broken()) {
+            return reply(Ok(Appended::Barrier));
+        }
+        lineages.iter().for_each(|lineage| lineage.break_off());
         let refusal = self.shared.trouble.lock().clone().unwrap_or(Refusal::Closed);
-        (submission.reply)(Err(AppendError::NotAccepted(refusal)));
+        reply(Err(AppendError::NotAccepted(refusal)));
     }
 }
 
