@@ -11,6 +11,7 @@ mod guest_query;
 mod overlay;
 mod query;
 mod read_model;
+mod replay;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -34,8 +35,9 @@ use crate::tasks::{Spawner, Thread};
 use guest_query::Answerers;
 
 pub use guest_query::{GuestQueries, GuestQueryError};
-pub use query::{Filter, QueryError, RowsQuery, parse_fields, parse_order};
+pub use query::{Filter, QueryError, RowsQuery, page, parse_fields, parse_order};
 pub use read_model::{Count, Explain, PageError, ReadModel, Row, RowsPage};
+pub use replay::replay;
 
 /// What projections may use. Each has a default with a reason.
 #[derive(Clone, Debug)]

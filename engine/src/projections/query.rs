@@ -15,7 +15,7 @@ use crate::document::{Index, Part, Path, entry_key};
 
 pub use filter::Filter;
 use filter::{Span, both};
-pub(super) use page::page;
+pub use page::page;
 
 /// Most filters of a query, terms of its order and fields it asks for, each. 32: more than any
 /// page needs, and each is looked for in every document.

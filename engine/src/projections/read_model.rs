@@ -138,8 +138,6 @@ impl ReadModel {
         // Read before the view is taken, so that it never claims more than the view has.
         let position = self.position();
         let view = self.running.file.view().map_err(PageError::File)?;
-        let found = page(&view, &self.name, query, &self.limits)?;
-        let (rows, next, count, explain) = (found.rows, found.next, found.count, found.explain);
-        Ok(RowsPage { rows, next, position, count, explain })
+        page(&view, &self.name, query, &self.limits, position)
     }
 }

@@ -7,27 +7,23 @@ use super::plan::{Plan, plans};
 use super::{Query, QueryError, RowsQuery, cursor};
 use crate::document::{Value, complement};
 use crate::projections::ProjectionLimits;
-use crate::projections::read_model::{Count, Explain, PageError, Row};
+use crate::projections::read_model::{Count, Explain, PageError, Row, RowsPage};
 use crate::storage::read_models::{IndexView, ReadModelError, View};
 
 /// Plans that are tried before a query is refused. 3: a refusal takes three scans.
 const TRIED: usize = 3;
 
-/// What a page holds, before it knows its position.
-pub(in crate::projections) struct Found {
-    pub(in crate::projections) rows: Vec<Row>,
-    pub(in crate::projections) next: Option<String>,
-    pub(in crate::projections) count: Option<Count>,
-    pub(in crate::projections) explain: Explain,
-}
-
-/// Answers a query from a view.
-pub(in crate::projections) fn page(
+/// Answers a query over a read model from a view of its file, at a position that the view has.
+///
+/// # Errors
+/// [`PageError`] when the query asks for too much or the file cannot be read.
+pub fn page(
     view: &View,
     read_model: &str,
     asked: &RowsQuery,
     limits: &ProjectionLimits,
-) -> Result<Found, PageError> {
+    position: u64,
+) -> Result<RowsPage, PageError> {
     let query = Query::new(asked).map_err(PageError::Query)?;
     let after = asked.cursor.as_deref().map(|text| cursor::decode(read_model, &query, text));
     let after = after.transpose().map_err(PageError::Query)?;
@@ -63,7 +59,7 @@ pub(in crate::projections) fn page(
     }
     let next = last.filter(|_| more).map(|place| cursor::encode(read_model, &query, &place));
     let count = asked.count.map(|most| scan.count(&plans, most)).transpose().map_err(file)?;
-    Ok(Found { rows, next, count, explain })
+    Ok(RowsPage { rows, next, position, count, explain })
 }
 
 fn file(error: ReadModelError) -> PageError {

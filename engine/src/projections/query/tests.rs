@@ -212,7 +212,7 @@ proptest! {
         let mut last: Option<(String, Value)> = None;
         loop {
             let view = file.view().expect("reads");
-            let found = page(&view, "m", &query, &limits).expect("within limits");
+            let found = page(&view, "m", &query, &limits, 0).expect("within limits");
             let mut expected: Vec<_> = documents
                 .iter()
                 .filter(|(_, document)| conditions.iter().all(|one| holds(document, one)))
@@ -267,7 +267,7 @@ fn explained(
     order: &Sort,
 ) -> super::super::Explain {
     let view = file.view().expect("reads");
-    page(&view, "m", &asked(conditions, order, 5), &ProjectionLimits::default())
+    page(&view, "m", &asked(conditions, order, 5), &ProjectionLimits::default(), 0)
         .expect("answers")
         .explain
 }
@@ -302,7 +302,7 @@ fn the_index_that_serves_best_is_used_and_said() {
 fn refused(file: &ReadModelFile, conditions: &[Condition], order: &Sort) -> QueryError {
     let limits = ProjectionLimits { scan_rows: 100, ..ProjectionLimits::default() };
     let view = file.view().expect("reads");
-    match page(&view, "m", &asked(conditions, order, 5), &limits) {
+    match page(&view, "m", &asked(conditions, order, 5), &limits, 0) {
         Err(PageError::Query(error)) => error,
         other => panic!("{:?}", other.map(|found| found.explain)),
     }
@@ -326,7 +326,7 @@ fn a_query_that_looks_at_too_much_is_refused_with_the_index_it_needs() {
     let mut query = asked(&[], &vec![], 5);
     query.count = Some(1_000);
     let view = file.view().expect("reads");
-    let count = page(&view, "m", &query, &limits).expect("answers").count.expect("was asked");
+    let count = page(&view, "m", &query, &limits, 0).expect("answers").count.expect("was asked");
     assert_eq!((count.rows, count.is_exact), (100, false), "it counts as far as it may");
 }
 
@@ -338,7 +338,7 @@ fn a_page_ends_at_its_limit_of_bytes_and_goes_on_from_there() {
     let mut query = asked(&[], &vec![], 100);
     let (mut seen, mut pages) = (0, 0);
     loop {
-        let found = page(&file.view().expect("reads"), "m", &query, &limits).expect("answers");
+        let found = page(&file.view().expect("reads"), "m", &query, &limits, 0).expect("answers");
         (seen, pages) = (seen + found.rows.len(), pages + 1);
         let Some(next) = found.next else { break };
         query.cursor = Some(next);
@@ -355,7 +355,7 @@ fn fields_are_kept_as_they_are_written() {
     file.apply([change].into_iter(), &Checkpoint::START, false).expect("writes");
     let mut query = asked(&[], &vec![], 1);
     query.fields = parse_fields("deep.list.1,big,none,x").expect("valid");
-    let found = page(&file.view().expect("reads"), "m", &query, &ProjectionLimits::default());
+    let found = page(&file.view().expect("reads"), "m", &query, &ProjectionLimits::default(), 0);
     let expected = r#"{"deep.list.1":"two","big":9007199254740993,"x":1.50}"#;
     assert_eq!(found.expect("answers").rows[0].document, expected);
 }
@@ -390,7 +390,7 @@ fn what_cannot_be_read_is_said() {
     let view = file.view().expect("reads");
     let limits = ProjectionLimits::default();
     let next =
-        page(&view, "m", &asked(&[], &vec![("a", false)], 2), &limits).expect("answers").next;
+        page(&view, "m", &asked(&[], &vec![("a", false)], 2), &limits, 0).expect("answers").next;
     let next = next.expect("there is more");
     for (cursor, order) in [
         ("nonsense", vec![("a", false)]),
@@ -400,10 +400,10 @@ fn what_cannot_be_read_is_said() {
         (&next, vec![]),
     ] {
         let query = RowsQuery { cursor: Some(cursor.to_owned()), ..asked(&[], &order, 2) };
-        let refused = page(&view, "m", &query, &limits);
+        let refused = page(&view, "m", &query, &limits, 0);
         assert!(matches!(refused, Err(PageError::Query(QueryError::Invalid(_)))), "{cursor}");
     }
     let other = asked(&[("b", "ge", json!(0))], &vec![("a", false)], 2);
     let query = RowsQuery { cursor: Some(next), ..other };
-    assert!(page(&view, "m", &query, &limits).is_err(), "another filter");
+    assert!(page(&view, "m", &query, &limits, 0).is_err(), "another filter");
 }
