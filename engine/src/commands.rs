@@ -5,10 +5,12 @@
 
 mod error;
 mod idempotency;
+mod meter;
 mod module;
 mod order;
 mod record;
 mod states;
+mod throttle;
 mod worker;
 
 use std::collections::HashMap;
@@ -25,8 +27,10 @@ use crate::names::{Key, Name, StreamId};
 use crate::storage::log::{Log, ReadError};
 
 pub use error::CommandError;
-pub use module::{ActiveModule, WorkerLimits};
+pub use meter::{FuelFigure, FuelFigures, Meter};
+pub use module::{ActiveModule, Instances, WorkerLimits};
 pub use order::{Order, Turn};
+pub use throttle::ThrottleLimits;
 pub(crate) use worker::Foldable;
 pub use worker::{AggregateState, Attempt};
 
@@ -142,7 +146,35 @@ impl Drop for OnTurn {
 }
 
 /// Which module decides for each aggregate.
-pub type Routes = HashMap<String, Arc<ActiveModule>>;
+#[derive(Clone, Debug, Default)]
+pub struct Routes {
+    /// By aggregate.
+    pub active: HashMap<String, Arc<ActiveModule>>,
+    /// Aggregates of modules that should be active and are not: the module, and why.
+    pub quarantined: HashMap<String, (String, String)>,
+}
+
+impl Routes {
+    /// The active version of a module with aggregates.
+    #[must_use]
+    pub fn of_module(&self, name: &str) -> Option<&ActiveModule> {
+        self.active.values().find(|active| active.name() == name).map(|active| &**active)
+    }
+
+    /// Forgets all aggregates of a module.
+    pub fn remove_module(&mut self, name: &str) {
+        self.active.retain(|_, active| active.name() != name);
+        self.quarantined.retain(|_, (module, _)| module != name);
+    }
+
+    fn find(&self, aggregate: &str) -> Result<Option<Arc<ActiveModule>>, CommandError> {
+        if let Some((module, reason)) = self.quarantined.get(aggregate) {
+            let (module, reason) = (module.clone(), reason.clone());
+            return Err(CommandError::Quarantined { module, reason });
+        }
+        Ok(self.active.get(aggregate).cloned())
+    }
+}
 
 /// Takes commands in.
 #[derive(Debug)]
@@ -233,8 +265,7 @@ impl Commands {
     }
 
     fn module(&self, aggregate: &Name) -> Result<Arc<ActiveModule>, CommandError> {
-        let routes = self.routes.load();
-        let module = routes.get(aggregate.as_str()).cloned();
+        let module = self.routes.load().find(aggregate.as_str())?;
         module.ok_or_else(|| CommandError::UnknownAggregate(aggregate.clone()))
     }
 
@@ -268,7 +299,8 @@ impl Commands {
 
     /// Whether an active aggregate owns a category.
     pub(crate) fn is_owned(&self, category: &str) -> bool {
-        self.routes.load().contains_key(category)
+        let routes = self.routes.load();
+        routes.active.contains_key(category) || routes.quarantined.contains_key(category)
     }
 
     /// Lets the active owner of a stream fold events that are to be appended; none if it has none.
@@ -277,7 +309,7 @@ impl Commands {
         stream: &StreamId,
         events: Vec<NewEvent>,
     ) -> Result<Option<Foldable>, Attempt> {
-        let Some(module) = self.routes.load().get(stream.category()).cloned() else {
+        let Some(module) = self.routes.load().find(stream.category())? else {
             return Ok(None);
         };
         let (reply, answer) = oneshot::channel();

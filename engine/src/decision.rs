@@ -41,6 +41,8 @@ pub enum Kind<'a> {
     Activation(ActivationRecord<'a>),
     /// Events appended without a module.
     Append(AppendRecord<'a>),
+    /// An administrator set something.
+    Act(ActRecord<'a>),
 }
 
 /// Everything needed to decide the command again.
@@ -143,6 +145,20 @@ pub struct ActivationRecord<'a> {
     pub module: &'a str,
     /// The version that answers from here on; none when the module was deactivated.
     pub version: Option<(&'a str, Hash)>,
+    /// Who asked for it.
+    pub caller: Option<&'a str>,
+}
+
+/// An administrative act: from here on, this is so. Of the acts of one name about one subject, the
+/// newest holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActRecord<'a> {
+    /// What was set, such as `module_limits`.
+    pub act: &'a str,
+    /// Of what: a name.
+    pub subject: &'a str,
+    /// To what, as JSON.
+    pub value: &'a str,
     /// Who asked for it.
     pub caller: Option<&'a str>,
 }

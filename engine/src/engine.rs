@@ -9,7 +9,7 @@ use crate::appends::{AppendAnswer, Appends, NewAppend};
 use crate::clock::Clock;
 use crate::commands::{Answer, Command, CommandError, Commands, WorkerLimits};
 use crate::decision::parse;
-use crate::modules::{Foundation, Modules};
+use crate::modules::{CheckLimits, Foundation, Modules};
 use crate::names::{Key, Name, StreamId};
 use crate::projections::{ProjectionLimits, Projections};
 use crate::runtime::{
@@ -37,6 +37,11 @@ pub struct Options {
     pub compiler: CompilerProgram,
     /// What the threads of modules may use.
     pub workers: WorkerLimits,
+    /// What a version must show before it becomes active.
+    pub checks: CheckLimits,
+    /// Whether to start without modules: what is active stays recorded, and a module is started by
+    /// activating a version of it.
+    pub safe_mode: bool,
     /// What projections may use.
     pub projections: ProjectionLimits,
     /// Commands between arrival and answer, and as many direct appends; more wait. 4,096: what one
@@ -59,6 +64,8 @@ impl Options {
             compile: CompileLimits::default(),
             compiler,
             workers: WorkerLimits::default(),
+            checks: CheckLimits::default(),
+            safe_mode: false,
             projections: ProjectionLimits::default(),
             in_flight_commands: 4096,
             clock: Clock::system(),
@@ -152,6 +159,8 @@ impl Engine {
             log: log.clone(),
             clock: options.clock,
             workers: options.workers,
+            checks: options.checks,
+            safe_mode: options.safe_mode,
             spawner: spawner.clone(),
         };
         let modules = Modules::open(

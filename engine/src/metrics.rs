@@ -44,6 +44,11 @@ impl Metrics {
         metrics::set_global_recorder(recorder).map_err(|error| error.to_string())?;
         metrics::describe_counter!("factum_commands_total", "Commands by what became of them");
         metrics::describe_counter!("factum_http_requests_total", "Requests by route and answer");
+        metrics::describe_counter!("factum_guest_fuel_total", "Fuel of a sample of calls");
+        metrics::describe_counter!(
+            "factum_guest_metered_total",
+            "Decisions, and events folded, in that sample"
+        );
         metrics::describe_histogram!(
             "factum_append_duration_seconds",
             "Time to make a group of records durable"
@@ -111,6 +116,11 @@ fn projections(text: &mut String, engine: &Engine) {
 }
 
 fn modules(text: &mut String, engine: &Engine) {
+    gauge(text, "factum_module_throttled", "1 where it kept hitting its deadline", |series| {
+        for module in engine.modules().list() {
+            series(&format!("module=\"{}\"", module.name), &u8::from(module.throttled));
+        }
+    });
     gauge(text, "factum_module_active_info", "1 for each version that answers", |series| {
         for active in engine.modules().list().iter().filter_map(|module| module.active.as_ref()) {
             let digest = blake3::Hash::from_bytes(active.digest).to_hex();

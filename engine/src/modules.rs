@@ -2,9 +2,11 @@
 //!
 //! Promises: an upload changes nothing that runs; an activation is a record in the log before it
 //! takes effect; commands in flight finish on the version they began with; a component that the
-//! log names is kept; one that cannot be loaded at start is set aside and the rest runs.
+//! log names is kept; one that cannot be loaded at start is quarantined and the rest runs.
 
 mod activate;
+mod check;
+mod limits;
 mod store;
 
 use std::collections::{BTreeMap, HashSet};
@@ -15,7 +17,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use crate::clock::Clock;
-use crate::commands::{Routes, WorkerLimits};
+use crate::commands::{ActiveModule, FuelFigures, Routes, WorkerLimits};
 use crate::decision::Hash;
 use crate::manifest::{Manifest, ManifestError};
 use crate::projections::Projections;
@@ -24,6 +26,8 @@ use crate::storage::log::Log;
 use crate::tasks::{Spawner, Thread};
 
 pub use activate::{ActivateError, Activation};
+pub use check::{CheckLimits, CheckReport, NotFolding};
+pub use limits::{LimitsError, ModuleLimits};
 use store::ComponentStore;
 
 /// A version of a module that can be activated.
@@ -95,15 +99,24 @@ pub struct ModuleStatus {
     pub name: String,
     /// The version that answers, if one does.
     pub active: Option<Arc<ModuleVersion>>,
-    /// Set when the active version was caught with hidden state: each call gets a fresh instance.
+    /// Each call gets a fresh instance: as was set, or because it was caught with hidden state.
     pub fresh_instances: bool,
-    /// Why it could not be loaded at start, if it could not.
+    /// It kept hitting its deadline and has one thread.
+    pub throttled: bool,
+    /// Why it was not started, if it was not.
     pub quarantined: Option<String>,
+    /// What its sampled calls cost since the version began to answer.
+    pub fuel: FuelFigures,
+    /// What it may use.
+    pub limits: ModuleLimits,
     /// All versions, by version.
     pub versions: Vec<Arc<ModuleVersion>>,
 }
 
 type Versions = BTreeMap<String, BTreeMap<String, Arc<ModuleVersion>>>;
+
+/// Why no module was started, where that was asked for.
+const SAFE_MODE: &str = "the server was started with --safe-mode; activate a version to start it";
 
 /// What modules are built on.
 #[derive(Clone, Debug)]
@@ -116,6 +129,10 @@ pub struct Foundation {
     pub clock: Clock,
     /// What the threads of active modules may use.
     pub workers: WorkerLimits,
+    /// What a version must show before it becomes active.
+    pub checks: CheckLimits,
+    /// Whether to start without modules.
+    pub safe_mode: bool,
     /// Starts those threads.
     pub spawner: Spawner,
 }
@@ -129,6 +146,8 @@ pub struct Modules {
     storing: Mutex<()>,
     active: RwLock<BTreeMap<String, Arc<ModuleVersion>>>,
     quarantined: RwLock<BTreeMap<String, String>>,
+    /// What was set for a module.
+    limits: RwLock<BTreeMap<String, ModuleLimits>>,
     routes: Arc<ArcSwap<Routes>>,
     projections: Arc<Projections>,
     /// Threads of versions that are or were active, joined at shutdown.
@@ -155,6 +174,12 @@ impl Modules {
             let of_name = versions.entry(name).or_default();
             of_name.insert(version.manifest.version.clone(), Arc::new(version));
         }
+        let mut limits = BTreeMap::new();
+        for name in versions.keys() {
+            let recorded = ModuleLimits::recorded(&base, name)
+                .map_err(|reason| format!("the limits of module {name}: {reason}"))?;
+            limits.insert(name.clone(), recorded);
+        }
         let modules = Self {
             base,
             store,
@@ -162,6 +187,7 @@ impl Modules {
             storing: Mutex::default(),
             active: RwLock::default(),
             quarantined: RwLock::default(),
+            limits: RwLock::new(limits),
             routes,
             projections,
             threads: Mutex::default(),
@@ -179,13 +205,14 @@ impl Modules {
     fn resume(&self) {
         for (name, version, digest) in self.base.log.active_modules() {
             let found = self.find(&name, &version).filter(|found| found.digest == digest);
-            let started = match found {
-                Some(found) => self.start(&found),
+            let started = match &found {
+                _ if self.base.safe_mode => Err(SAFE_MODE.into()),
+                Some(found) => self.start(found),
                 None => Err("its component is missing from the components directory".into()),
             };
             if let Err(reason) = started {
-                tracing::error!(module = name, version, reason, "set aside: it cannot be loaded");
-                self.quarantined.write().insert(name, reason);
+                tracing::error!(module = name, version, reason, "quarantined: it is not started");
+                self.quarantine(&name, found.as_deref(), reason);
             }
         }
     }
@@ -204,7 +231,10 @@ impl Modules {
             .map(|(name, versions)| ModuleStatus {
                 name: name.clone(),
                 active: active.get(name).cloned(),
-                fresh_instances: routes.values().any(|m| m.name() == name && m.is_fresh()),
+                fresh_instances: routes.of_module(name).is_some_and(ActiveModule::is_fresh),
+                throttled: routes.of_module(name).is_some_and(ActiveModule::is_throttled),
+                fuel: routes.of_module(name).map(ActiveModule::fuel).unwrap_or_default(),
+                limits: self.whole_limits(name),
                 quarantined: quarantined.get(name).cloned(),
                 versions: versions.values().cloned().collect(),
             })

@@ -60,15 +60,20 @@ impl<'a> Event<'a> {
     }
 }
 
+/// What the limit of one module's memory may be raised to, in bytes. 1 GiB: less than the address
+/// space that is reserved for it anyway.
+pub const MOST_MEMORY_BYTES: usize = 1 << 30;
 /// How often running guests are looked at; a deadline is kept to within this.
 const TICK: Duration = Duration::from_millis(10);
 
 /// What a guest may use. Each has a default with a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GuestLimits {
-    /// Linear memory of one instance, in bytes. 64 MiB: an interpreter needs 5, and a thousand
+    /// All linear memory of one instance, in bytes. 64 MiB: an interpreter needs 5, and a thousand
     /// instances must fit a small machine.
     pub memory_bytes: usize,
+    /// Elements of all tables of one instance. 100,000: an interpreter has some 10,000 functions.
+    pub table_elements: usize,
     /// Wall time of one call, in milliseconds. 1,000: a decision takes microseconds, and a batch
     /// of a slow interpreter still fits.
     pub deadline_ms: u64,
@@ -78,6 +83,9 @@ pub struct GuestLimits {
     pub log_lines: u32,
     /// Calls after which an instance is replaced, because memory never shrinks. 100,000.
     pub instance_calls: u64,
+    /// Bytes of memory beyond which an instance is replaced after a call. 16 MiB: it is cheap to
+    /// make and would keep them for ever.
+    pub instance_bytes: usize,
     /// Bytes of a component. 32 MiB: one with a Python interpreter has 19.
     pub component_bytes: usize,
 }
@@ -86,10 +94,12 @@ impl Default for GuestLimits {
     fn default() -> Self {
         Self {
             memory_bytes: 64 << 20,
+            table_elements: 100_000,
             deadline_ms: 1_000,
             output_bytes: 8 << 20,
             log_lines: 100,
             instance_calls: 100_000,
+            instance_bytes: 16 << 20,
             component_bytes: 32 << 20,
         }
     }
@@ -114,8 +124,25 @@ pub struct RuntimeOptions {
 #[derive(Clone)]
 pub struct Runtime {
     loader: Arc<Loader>,
-    linker: Arc<Linker<Host>>,
+    live: Build,
+    metered: Build,
     limits: GuestLimits,
+}
+
+/// One form of code, and what is linked to it.
+#[derive(Clone)]
+struct Build {
+    engine: wasmtime::Engine,
+    linker: Arc<Linker<Host>>,
+}
+
+impl Build {
+    fn new(config: &Config) -> Result<Self, String> {
+        let engine = wasmtime::Engine::new(config)
+            .map_err(|error| format!("the Wasm runtime cannot start: {error:#}"))?;
+        let linker = linker(&engine).map_err(|error| format!("{error:#}"))?;
+        Ok(Self { engine, linker: Arc::new(linker) })
+    }
 }
 
 impl std::fmt::Debug for Runtime {
@@ -131,20 +158,23 @@ impl Runtime {
     /// A sentence, when the machine cannot give what the configuration asks for.
     pub fn new(options: RuntimeOptions, spawner: &Spawner) -> Result<Self, String> {
         let limits = options.guests;
-        let engine = wasmtime::Engine::new(&config(&limits))
-            .map_err(|error| format!("the Wasm runtime cannot start: {error:#}"))?;
-        let linker = linker(&engine).map_err(|error| format!("{error:#}"))?;
-        let weak = engine.weak();
+        let (live, metered) = (Build::new(&config(&limits))?, Build::new(&metered_config())?);
+        let weak = [live.engine.weak(), metered.engine.weak()];
         // It ends within a tick of the last engine handle, so nobody needs to join it.
         drop(spawner.thread("guest-deadlines", move || {
-            while let Some(engine) = weak.upgrade() {
-                engine.increment_epoch();
-                drop(engine);
+            loop {
+                let engines: Vec<_> =
+                    weak.iter().filter_map(wasmtime::EngineWeak::upgrade).collect();
+                if engines.is_empty() {
+                    return;
+                }
+                engines.iter().for_each(wasmtime::Engine::increment_epoch);
+                drop(engines);
                 std::thread::sleep(TICK);
             }
         }));
-        let loader = Loader::new(engine, options)?;
-        Ok(Self { loader: Arc::new(loader), linker: Arc::new(linker), limits })
+        let loader = Loader::new(live.engine.clone(), metered.engine.clone(), options)?;
+        Ok(Self { loader: Arc::new(loader), live, metered, limits })
     }
 
     /// What guests may use.
@@ -170,7 +200,16 @@ impl Runtime {
     /// [`LoadError`] when it is no component, costs too much, or does not fit the contract.
     pub fn load(&self, bytes: &[u8]) -> Result<Component, LoadError> {
         let (digest, compiled) = self.loader.load(bytes)?;
-        Component::link(&self.linker, self.limits, digest, &compiled)
+        Component::link(&self.live.linker, self.limits, digest, &compiled)
+    }
+
+    /// The same for a form whose calls count their fuel, at a price in time: for a sample.
+    ///
+    /// # Errors
+    /// As [`Runtime::load`].
+    pub fn load_metered(&self, bytes: &[u8]) -> Result<Component, LoadError> {
+        let (digest, compiled) = self.loader.load_metered(bytes)?;
+        Component::link(&self.metered.linker, self.limits, digest, &compiled)
     }
 
     /// Forgets the code of a component that turned out to be none that is kept.
@@ -200,22 +239,31 @@ fn config(limits: &GuestLimits) -> Config {
     pool.max_core_instances_per_component(64)
         .max_memories_per_component(64)
         .max_tables_per_component(64)
-        .max_memory_size(limits.memory_bytes)
+        .max_memory_size(limits.memory_bytes.max(MOST_MEMORY_BYTES))
+        .table_elements(limits.table_elements)
         .total_component_instances(1_000)
         .total_core_instances(4_000)
         .total_memories(1_000)
         .total_tables(4_000);
-    let mut config = code_settings();
+    let mut config = code_settings(false);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config.max_wasm_stack(512 << 10);
     config
 }
 
+/// The same code with its fuel counted. A sample of calls needs no pool.
+fn metered_config() -> Config {
+    let mut config = code_settings(true);
+    config.max_wasm_stack(512 << 10);
+    config
+}
+
 /// What the code of a component depends on: the same in the server and in its compiler.
-fn code_settings() -> Config {
+fn code_settings(metered: bool) -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
+        .consume_fuel(metered)
         .cranelift_nan_canonicalization(true)
         .wasm_features(
             WasmFeatures::THREADS | WasmFeatures::RELAXED_SIMD | WasmFeatures::MEMORY64,

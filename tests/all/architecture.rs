@@ -24,7 +24,10 @@ const IMPORTS: [(&str, &str); 21] = [
     ("commands", "clock decision event expected json manifest names runtime storage tasks"),
     ("appends", "commands decision event expected names query storage"),
     ("projections", "clock decision event manifest names runtime storage tasks"),
-    ("modules", "clock commands decision manifest names projections runtime storage tasks"),
+    (
+        "modules",
+        "clock commands decision event manifest names projections query runtime storage tasks",
+    ),
     ("reads", "decision event names query storage"),
     ("subscriptions", "decision event names query storage tasks"),
     (

@@ -1,7 +1,7 @@
-//! Real faults of a real file system: a small one that fills up.
+//! Real faults of real file systems: a small one that fills up, one that gives up.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -49,6 +49,89 @@ impl Drop for SmallDisk {
         let unmounted = Command::new("umount").arg("-l").arg(self.path()).status();
         assert!(unmounted.is_ok_and(|status| status.success()), "still mounted");
     }
+}
+
+/// A file system of its own, in a file, that can be made to give up as after an error of its disk:
+/// from then on it can only be read.
+struct FailingDisk {
+    dir: tempfile::TempDir,
+}
+
+impl FailingDisk {
+    /// None, said loudly, where the test may not mount or there is no `mkfs.ext4`.
+    fn mount() -> Option<Self> {
+        let dir = tempfile::tempdir().expect("a directory");
+        let image = dir.path().join("image");
+        std::fs::File::create(&image).and_then(|file| file.set_len(96 << 20)).expect("creates");
+        std::fs::create_dir(dir.path().join("mounted")).expect("creates");
+        let made = run(Command::new("mkfs.ext4").arg("-q").arg(image));
+        let disk = Self { dir };
+        if made && disk.mount_again() {
+            return Some(disk);
+        }
+        eprintln!(
+            "SKIPPED: needs root, loop devices and mkfs.ext4; a read-only disk was not tried"
+        );
+        None
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.dir.path().join("mounted")
+    }
+
+    fn mount_again(&self) -> bool {
+        let image = self.dir.path().join("image");
+        run(Command::new("mount").args(["-o", "loop"]).arg(image).arg(self.path()))
+    }
+
+    fn give_up(&self) {
+        assert!(run(Command::new("mount").args(["-o", "remount,abort"]).arg(self.path())));
+    }
+
+    fn repair(&self) {
+        assert!(run(Command::new("umount").arg(self.path())), "still in use");
+        run(Command::new("e2fsck").arg("-fy").arg(self.dir.path().join("image")));
+        assert!(self.mount_again(), "cannot be mounted again");
+    }
+}
+
+impl Drop for FailingDisk {
+    fn drop(&mut self) {
+        run(Command::new("umount").arg("-l").arg(self.path()));
+    }
+}
+
+fn run(command: &mut Command) -> bool {
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+}
+
+#[test]
+fn a_disk_that_can_only_be_read_refuses_appends_and_loses_nothing() {
+    let Some(disk) = FailingDisk::mount() else { return };
+    let data = disk.path().join("data");
+    let server = Server::start_with(&data, &["--min-free-disk-bytes", "0"]);
+    server.install(account());
+    server.client.post("/v1/aggregates/account/1/commands/open", &json!({"owner": "Ann"})).ok();
+    (0..20).for_each(|number| assert_eq!(deposit(&server.client, number).0, 200));
+    disk.give_up();
+    assert_eq!(deposit(&server.client, 20).1["code"], "outcome_unknown");
+    assert_eq!(deposit(&server.client, 21).1["code"], "unavailable");
+    server.client.get("/readyz").problem(503, "not_ready");
+    // Reads go on, and show nothing that was not acknowledged.
+    let state = server.client.get("/v1/aggregates/account/1").ok();
+    assert_eq!(state.json["state"]["balance"], 20);
+    assert_eq!(server.client.all_events().len(), 21);
+    server.stop();
+    let said = Server::try_start(&data, &[]).err().expect("it cannot be written to");
+    assert!(said.contains("Read-only file system"), "{said}");
+    disk.repair();
+    let server = Server::start(&data);
+    // A retry with the same key tells what became of the one in doubt.
+    assert_eq!(deposit(&server.client, 20).0, 200);
+    let state = server.client.get("/v1/aggregates/account/1").ok();
+    assert_eq!(state.json["state"]["balance"], 21);
+    assert_eq!(server.client.all_events().len(), 22);
+    server.stop();
 }
 
 fn start(disk: &SmallDisk, min_free: &str) -> Server {

@@ -22,24 +22,27 @@ fn every_misdeed_has_its_problem_and_records_nothing() {
         ("recurse", "module_limit", "stack_bytes"),
         ("huge_answer", "module_limit", ""),
         ("flood_events", "module_limit", ""),
+        ("big_events", "module_limit", "event_bytes"),
         ("trap", "module_fault", "unreachable"),
         ("panic", "module_fault", "the guest was told to panic"),
         ("invalid_json", "module_fault", "cannot be stored"),
+        ("deep_json", "module_fault", "cannot be stored"),
+        ("not_a_number", "module_fault", "cannot be stored"),
         ("empty_event_type", "module_fault", "event type"),
         ("wrong_next", "module_fault", "evolve"),
         ("peek", "module_fault", "read-models"),
     ] {
         // A stream's first decision is verified, so a new one for each.
         let path = format!("/v1/aggregates/hostile/{misdeed}/commands/{misdeed}");
-        let detail = server.client.post(&path, &json!({})).problem(500, code);
+        let detail = server.client.post(&path, &json!({"now": true})).problem(500, code);
         assert!(detail.contains(said) && detail.contains("hostile"), "{misdeed}: {detail}");
         let events = server.client.get(&format!("/v1/streams/hostile-{misdeed}/events"));
         events.problem(404, "unknown_stream");
         // And the module goes on.
         command(&server.client, "behave", &json!({})).ok();
     }
-    command(&server.client, "log_flood", &json!({})).ok();
-    assert_eq!(server.client.all_events().len(), 13);
+    command(&server.client, "log_flood", &json!({"now": true})).ok();
+    assert_eq!(server.client.all_events().len(), 16);
 }
 
 #[test]
@@ -58,7 +61,7 @@ fn a_looping_guest_does_not_hold_up_another() {
                     let path = format!("/v1/aggregates/hostile/{id}/commands/spin");
                     let mut spun = 0;
                     while !stop.load(Ordering::Relaxed) {
-                        client.post(&path, &json!({})).problem(500, "module_limit");
+                        client.post(&path, &json!({"now": true})).problem(500, "module_limit");
                         spun += 1;
                     }
                     spun

@@ -80,6 +80,9 @@ pub(super) struct ServeArgs {
     /// milliseconds
     #[arg(long, value_name = "MS")]
     heartbeat_ms: Option<u64>,
+    /// Start without modules, whatever is active; activate a version of one to start it
+    #[arg(long)]
+    safe_mode: bool,
     /// Add a route that does nothing, for measuring
     #[arg(long, hide = true)]
     bench_route: bool,
@@ -163,6 +166,7 @@ fn options(args: &ServeArgs, compiler: CompilerProgram) -> Options {
     set(&mut options.compile.cpu_seconds, args.compile_cpu_seconds);
     set(&mut options.compile.wall_seconds, args.compile_wall_seconds);
     set(&mut options.compile.memory_bytes, args.compile_memory_bytes);
+    options.safe_mode = args.safe_mode;
     options
 }
 

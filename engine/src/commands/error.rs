@@ -55,6 +55,13 @@ pub enum CommandError {
         /// The limit.
         limit: Limit,
     },
+    /// The module that owns the aggregate was not started.
+    Quarantined {
+        /// The module.
+        module: String,
+        /// Why not.
+        reason: String,
+    },
     /// More is waiting for the module than may.
     Overloaded {
         /// The module.
@@ -101,6 +108,9 @@ impl fmt::Display for CommandError {
             Self::ModuleFault { module, reason } => write!(f, "module {module}: {reason}"),
             Self::ModuleLimit { module, limit } => {
                 write!(f, "module {module} exceeded its limit {}", limit.name())
+            }
+            Self::Quarantined { module, reason } => {
+                write!(f, "module {module} is quarantined: {reason}")
             }
             Self::Overloaded { module } => {
                 write!(f, "too many commands wait for module {module}; retry later")

@@ -8,8 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use crossbeam_channel::{Sender, TrySendError};
 use metrics::Counter;
+use serde::{Deserialize, Serialize};
 
 use super::error::CommandError;
+use super::meter::{Fuel, FuelFigures, Meter};
+use super::throttle::{Throttle, ThrottleLimits};
 use super::worker::{Attempt, Job, Worker};
 use crate::clock::Clock;
 use crate::decision::{Hash, Kind, ModuleRef, Outcome, parse};
@@ -30,10 +33,28 @@ pub struct WorkerLimits {
     pub hot_bytes: usize,
     /// One in so many decisions is checked against `evolve` in a fresh instance. 1,000.
     pub verify_every: u32,
+    /// One in so many decisions of a thread runs metered, in a fresh instance. 1,000.
+    pub meter_every: u32,
     /// Events that one command may append. 1,000: one answer stays readable.
     pub events_per_command: usize,
+    /// Bytes of data in the events that one command may append. 1 MiB: what one direct append may.
+    pub event_bytes: usize,
     /// Events that one call of `evolve` folds. 1,000: a batch amortises the crossing.
     pub fold_batch: usize,
+    /// Whether an instance is used again. It is: a fresh one costs some 25 us a call.
+    pub instances: Instances,
+    /// When a module that hits its deadline is slowed down.
+    pub throttle: ThrottleLimits,
+}
+
+/// Whether a call may find what an earlier one left in the instance's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Instances {
+    /// An instance serves many calls.
+    Reused,
+    /// Each call gets a new one.
+    Fresh,
 }
 
 impl Default for WorkerLimits {
@@ -43,8 +64,12 @@ impl Default for WorkerLimits {
             queue: 4096,
             hot_bytes: 32 << 20,
             verify_every: 1_000,
+            meter_every: 1_000,
             events_per_command: 1_000,
+            event_bytes: 1 << 20,
             fold_batch: 1_000,
+            instances: Instances::Reused,
+            throttle: ThrottleLimits::default(),
         }
     }
 }
@@ -67,11 +92,18 @@ pub(super) struct Identity {
     pub(super) component: Component,
     /// Set when it was caught with hidden state: from then on each call gets a fresh instance.
     pub(super) fresh: AtomicBool,
+    pub(super) throttle: Throttle,
+    pub(super) meter: Meter,
+    pub(super) fuel: Fuel,
 }
 
 impl Identity {
     pub(super) fn module_ref(&self) -> ModuleRef<'_> {
         ModuleRef { name: &self.name, version: &self.version, digest: self.component.digest() }
+    }
+
+    pub(super) fn overloaded(&self) -> CommandError {
+        CommandError::Overloaded { module: self.name.clone() }
     }
 }
 
@@ -93,7 +125,7 @@ impl ActiveModule {
     #[must_use]
     pub fn start(
         manifest: &Manifest,
-        component: Component,
+        (component, meter): (Component, Meter),
         log: &Log,
         limits: &WorkerLimits,
         clock: &Clock,
@@ -103,7 +135,10 @@ impl ActiveModule {
             name: manifest.name.clone(),
             version: manifest.version.clone(),
             component,
-            fresh: AtomicBool::new(false),
+            fresh: AtomicBool::new(limits.instances == Instances::Fresh),
+            throttle: Throttle::new(limits.throttle),
+            meter,
+            fuel: Fuel::new(manifest),
         });
         let (mut workers, mut threads) = (Vec::new(), Vec::new());
         for number in 0..limits.threads.max(1) {
@@ -145,15 +180,28 @@ impl ActiveModule {
         self.identity.fresh.load(Ordering::Relaxed)
     }
 
+    /// What its sampled calls cost.
+    #[must_use]
+    pub fn fuel(&self) -> FuelFigures {
+        self.identity.fuel.figures()
+    }
+
+    /// Whether it is slowed down because it kept hitting its deadline.
+    #[must_use]
+    pub fn is_throttled(&self) -> bool {
+        self.identity.throttle.is_on()
+    }
+
     pub(super) fn submit(&self, stream: &StreamId, job: Job) -> Result<(), CommandError> {
         let hash = self.spread.hash_one(stream);
         let count = u64::try_from(self.workers.len()).unwrap_or(1).max(1);
         let worker = usize::try_from(hash % count).ok().and_then(|at| self.workers.get(at));
+        if worker.is_some_and(|worker| self.identity.throttle.refuses(worker.len())) {
+            return Err(self.identity.overloaded());
+        }
         match worker.map(|worker| worker.try_send(job)) {
             Some(Ok(())) => Ok(()),
-            Some(Err(TrySendError::Full(_))) => {
-                Err(CommandError::Overloaded { module: self.identity.name.clone() })
-            }
+            Some(Err(TrySendError::Full(_))) => Err(self.identity.overloaded()),
             Some(Err(TrySendError::Disconnected(_))) | None => Err(CommandError::ModuleFault {
                 module: self.identity.name.clone(),
                 reason: "its thread ended; activate the module again".into(),
@@ -190,6 +238,6 @@ impl Counters {
 fn is_rejection(record: &[u8]) -> bool {
     parse(record).is_ok_and(|decision| match decision.kind {
         Kind::Command(record) => matches!(record.outcome, Outcome::Rejected(_)),
-        Kind::Activation(_) | Kind::Append(_) => false,
+        Kind::Activation(_) | Kind::Append(_) | Kind::Act(_) => false,
     })
 }

@@ -72,6 +72,7 @@ pub(super) fn draft(
     context: &runtime::Context<'_>,
     before: &Hot,
     outcome: Result<(&[NewEvent], Hash), &runtime::Rejection>,
+    fuel: Option<u64>,
 ) -> Draft {
     let (events, outcome) = match outcome {
         Ok((events, next_hash)) => (events, Outcome::Committed { next_hash }),
@@ -103,7 +104,7 @@ pub(super) fn draft(
         module,
         saw: Saw { state_hash: before.hash, ..Saw::default() },
         outcome,
-        fuel: None,
+        fuel,
     };
     Draft::command(&record, events)
 }

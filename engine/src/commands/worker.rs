@@ -2,6 +2,7 @@
 //! waiting for it. Each stream belongs to one thread of the active version, so that its newest
 //! state, durable or not, is known here and nowhere else.
 
+mod fold;
 mod reply;
 mod verify;
 
@@ -15,7 +16,6 @@ use crossbeam_channel::Receiver;
 use tokio::sync::oneshot;
 
 use self::reply::{on_appended, on_barrier};
-use self::verify::with_stored;
 use super::Command;
 use super::error::CommandError;
 use super::idempotency::Running;
@@ -24,11 +24,11 @@ use super::record::{Circumstance, checked_events, context, draft};
 use super::states::{Hot, HotStates};
 use crate::clock::{Clock, new_seed};
 use crate::decision::Draft;
-use crate::event::{NewEvent, guest_data};
+use crate::event::NewEvent;
 use crate::expected::{ExpectedVersion, VersionConflict};
 use crate::names::{Name, StreamId};
-use crate::runtime::{self, Event, Failure, GuestError, Instance, Limit, State};
-use crate::storage::log::{AppendReply, Direction, Expectation, Lineage, Log, Submission, Work};
+use crate::runtime::{self, Component, Failure, GuestError, Instance, Limit};
+use crate::storage::log::{AppendReply, Expectation, Lineage, Log, Submission, Work};
 
 /// Streams whose first decision was verified, before the set starts anew. A million hashes: 8 MB.
 const VERIFIED_STREAMS: usize = 1_000_000;
@@ -77,6 +77,18 @@ pub(super) enum Job {
     Inspect { aggregate: Name, stream: StreamId, reply: Reply<Option<AggregateState>> },
 }
 
+impl Job {
+    fn refuse(self, error: CommandError) {
+        let error = Attempt::Failed(error);
+        // Whoever went away needs no answer.
+        match self {
+            Self::Decide { reply, .. } => drop(reply.send(Err(error))),
+            Self::Fold { reply, .. } => drop(reply.send(Err(error))),
+            Self::Inspect { reply, .. } => drop(reply.send(Err(error))),
+        }
+    }
+}
+
 pub(super) struct Worker {
     identity: Arc<Identity>,
     log: Log,
@@ -87,6 +99,7 @@ pub(super) struct Worker {
     verified: HashSet<u64>,
     hasher: RandomState,
     until_verified: u32,
+    until_metered: u32,
 }
 
 /// What a guest decided, ready to be recorded.
@@ -105,6 +118,7 @@ impl Worker {
         Self {
             states: HotStates::new(limits.hot_bytes),
             until_verified: limits.verify_every,
+            until_metered: limits.meter_every,
             identity,
             log,
             limits,
@@ -117,6 +131,12 @@ impl Worker {
 
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
         while let Ok(job) = jobs.recv() {
+            let identity = Arc::clone(&self.identity);
+            if identity.throttle.refuses(jobs.len()) {
+                job.refuse(identity.overloaded());
+                continue;
+            }
+            let _one_thread = identity.throttle.enter();
             match job {
                 Job::Decide { command, running, reply } => self.decide(&command, running, reply),
                 Job::Fold { stream, events, reply } => {
@@ -186,26 +206,6 @@ impl Worker {
         self.submit(Work::Barrier, lineage, on_barrier(reply, answer));
     }
 
-    /// Lets the guest fold events that are to be appended to a stream. Its state is not kept:
-    /// what is appended changes it.
-    fn foldable(
-        &mut self,
-        stream: &StreamId,
-        events: &[NewEvent],
-    ) -> Result<Foldable, CommandError> {
-        let category = Name::parse(stream.category())
-            .map_err(|error| CommandError::Invalid(error.to_string()))?;
-        let Hot { state, version, lineage, .. } = self.hydrate(&category, stream)?;
-        let now_ms = self.clock.now_ms();
-        let folded = with_stored(events, stream, version, now_ms, |events| {
-            self.call(|instance| instance.evolve(category.as_str(), state.as_ref(), events))
-        })?;
-        match folded {
-            Ok(_) => Ok(Foldable { version, lineage }),
-            Err(reason) => Err(CommandError::NotFoldable { stream: stream.clone(), reason }),
-        }
-    }
-
     fn submit(&self, work: Work, lineage: Arc<Lineage>, reply: AppendReply) {
         self.log.submit(Submission { work, lineages: vec![lineage], reply });
     }
@@ -232,27 +232,43 @@ impl Worker {
         };
         let aggregate = command.aggregate.as_str();
         let state = before.state.as_ref();
-        let answer =
-            self.call(|instance| instance.decide(aggregate, state, &[], question, context()))?;
         let module = Arc::clone(&self.identity);
+        let metered = self.metered();
+        let ask = |instance: &mut Instance| {
+            let answer = instance.decide(aggregate, state, &[], question, context())?;
+            Ok((answer, instance.fuel()))
+        };
+        let (answer, fuel) = match &metered {
+            Some(metered) => self.call_fresh(metered, ask)?,
+            None => self.call(ask)?,
+        };
+        if let Some(fuel) = fuel {
+            module.fuel.decided(command.name.as_str(), fuel);
+        }
         match answer {
             Ok(outcome) => {
                 if outcome.events.len() > self.limits.events_per_command {
                     return Err(self.failed(&GuestError::Limit(Limit::Events)));
+                }
+                let bytes: usize = outcome.events.iter().map(|event| event.data.len()).sum();
+                if bytes > self.limits.event_bytes {
+                    return Err(self.failed(&GuestError::Limit(Limit::EventBytes)));
                 }
                 let events = checked_events(outcome.events).map_err(|reason| self.fault(reason))?;
                 if events.is_empty() {
                     // Nothing happened, so the state is what it was, whatever the guest says.
                     let hash = before.hash.unwrap_or_else(|| outcome.next.hash());
                     let decided = Ok((&[][..], hash));
-                    let draft = draft(command, module.module_ref(), &context(), before, decided);
+                    let module = module.module_ref();
+                    let draft = draft(command, module, &context(), before, decided, fuel);
                     return Ok(Decided { draft, after: before.clone() });
                 }
                 let now_ms = circumstance.now_ms;
-                self.verify(aggregate, stream, before, &events, now_ms, &outcome.next)?;
+                let decided = (&*events, now_ms, &outcome.next);
+                self.verify(aggregate, stream, before, decided, metered.as_ref())?;
                 let hash = outcome.next.hash();
-                let draft =
-                    draft(command, module.module_ref(), &context(), before, Ok((&events, hash)));
+                let (module, decided) = (module.module_ref(), Ok((&*events, hash)));
+                let draft = draft(command, module, &context(), before, decided, fuel);
                 let after = Hot {
                     state: Some(outcome.next),
                     hash: Some(hash),
@@ -263,52 +279,14 @@ impl Worker {
             }
             Err(Failure::Rejected(rejection)) => {
                 let rejection = checked_rejection(rejection).map_err(|r| self.fault(r))?;
-                let draft =
-                    draft(command, module.module_ref(), &context(), before, Err(&rejection));
+                let (module, decided) = (module.module_ref(), Err(&rejection));
+                let draft = draft(command, module, &context(), before, decided, fuel);
                 Ok(Decided { draft, after: before.clone() })
             }
             Err(Failure::Invalid(reason)) => Err(CommandError::Invalid(reason)),
             Err(Failure::Unknown(reason)) => Err(CommandError::UnknownCommand(reason)),
             Err(Failure::Fault(reason)) => Err(self.fault(reason)),
         }
-    }
-
-    /// The newest state of a stream: hot, or folded from the log.
-    fn hydrate(&mut self, aggregate: &Name, stream: &StreamId) -> Result<Hot, CommandError> {
-        if let Some(hot) = self.states.take(stream) {
-            return Ok(hot);
-        }
-        let mut hot = Hot::default();
-        loop {
-            let batch = self.limits.fold_batch;
-            let records =
-                self.log.stream_records(stream.as_str(), hot.version, Direction::Forward, batch)?;
-            if records.is_empty() {
-                break;
-            }
-            let decisions = records
-                .iter()
-                .map(|record| crate::decision::parse(record))
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(crate::storage::log::ReadError::from)?;
-            let recorded: Vec<_> = decisions
-                .iter()
-                .flat_map(|decision| &decision.events)
-                .filter(|event| {
-                    event.stream == Some(stream.as_str()) && event.stream_version > hot.version
-                })
-                .map(|event| (event, guest_data(event.content_type, event.data)))
-                .collect();
-            let events: Vec<_> =
-                recorded.iter().map(|(event, data)| Event::of(event, data)).collect();
-            let Some(newest) = events.last().map(|event| event.stream_version) else { break };
-            let state = hot.state.as_ref();
-            let folded = self.call(|i| i.evolve(aggregate.as_str(), state, &events))?;
-            hot.state = Some(folded.map_err(|reason| self.fault(reason))?);
-            hot.version = newest;
-        }
-        hot.hash = hot.state.as_ref().map(State::hash);
-        Ok(hot)
     }
 
     /// Calls the live instance, making one where there is none that can be used.
@@ -328,6 +306,34 @@ impl Worker {
         let answer = call(&mut instance);
         if !instance.is_spent() {
             self.instance = Some(instance);
+        }
+        self.answered(answer)
+    }
+
+    /// Calls an instance that no call was made in before and none will be after.
+    fn call_fresh<T>(
+        &self,
+        component: &Component,
+        call: impl FnOnce(&mut Instance) -> Result<T, GuestError>,
+    ) -> Result<T, CommandError> {
+        let fresh = component.instantiate(&self.identity.name);
+        self.answered(fresh.and_then(|mut instance| call(&mut instance)))
+    }
+
+    /// The metered form of the component, when its turn has come and it is there.
+    fn metered(&mut self) -> Option<Component> {
+        self.until_metered = self.until_metered.saturating_sub(1);
+        if self.until_metered > 0 {
+            return None;
+        }
+        self.until_metered = self.limits.meter_every;
+        self.identity.meter.component().cloned()
+    }
+
+    fn answered<T>(&self, answer: Result<T, GuestError>) -> Result<T, CommandError> {
+        match &answer {
+            Err(GuestError::Limit(Limit::Deadline)) => self.identity.throttle.overdue(),
+            _ => self.identity.throttle.in_time(),
         }
         answer.map_err(|error| self.failed(&error))
     }

@@ -4,7 +4,8 @@
 //! offset size
 //!      0    4  length of the whole record, these bytes and the checksum included
 //!      4    1  format version: 1
-//!      5    1  kind: 1 command, 2 activation, 3 direct append (4 reaction: reserved)
+//!      5    1  kind: 1 command, 2 activation, 3 direct append (4 reaction: reserved),
+//!                5 administrative act
 //!      6    2  flags, 0: room for later
 //!      8    8  decision number
 //!     16    8  head before: the position of the newest event before this record
@@ -21,11 +22,11 @@ mod put;
 mod read;
 
 use super::wire::{Reader, put_bytes, put_int, put_option};
-use super::{ActivationRecord, AppendRecord, CommandRecord, Decision, Hash, Kind};
+use super::{ActRecord, ActivationRecord, AppendRecord, CommandRecord, Decision, Hash, Kind};
 use crate::event::NewEvent;
 
 use put::{put_append, put_command, put_event};
-use read::{Place, read_activation, read_append, read_command, read_events};
+use read::{Place, read_act, read_activation, read_append, read_command, read_events};
 
 pub use super::wire::Damage;
 
@@ -36,6 +37,7 @@ const VERSION: u8 = 1;
 const COMMAND: u8 = 1;
 const ACTIVATION: u8 = 2;
 const APPEND: u8 = 3;
+const ACT: u8 = 5;
 
 /// What every record has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +82,17 @@ impl Draft {
             put_bytes(out, version.as_bytes());
             out.extend_from_slice(&digest);
         });
+        put_option(&mut out, record.caller, |out, caller| put_bytes(out, caller.as_bytes()));
+        Self { bytes: out, event_count: 0 }
+    }
+
+    /// Records an administrative act.
+    #[must_use]
+    pub fn act(record: &ActRecord<'_>) -> Self {
+        let mut out = open(ACT, 128);
+        for text in [record.act, record.subject, record.value] {
+            put_bytes(&mut out, text.as_bytes());
+        }
         put_option(&mut out, record.caller, |out, caller| put_bytes(out, caller.as_bytes()));
         Self { bytes: out, event_count: 0 }
     }
@@ -196,6 +209,7 @@ pub fn parse(record: &[u8]) -> Result<Decision<'_>, Damage> {
         }
         Some(&ACTIVATION) => (Kind::Activation(read_activation(&mut reader)?), Place::OfEach),
         Some(&APPEND) => (Kind::Append(read_append(&mut reader)?), Place::OfEach),
+        Some(&ACT) => (Kind::Act(read_act(&mut reader)?), Place::OfEach),
         _ => return Err(Damage("a kind of record this version of Factum does not know")),
     };
     let events = read_events(&mut reader, &header, &place)?;

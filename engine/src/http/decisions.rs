@@ -51,7 +51,8 @@ fn filter(params: &mut Params) -> Result<DecisionFilter, Problem> {
         Some("command") => Some(DecisionKind::Command),
         Some("append") => Some(DecisionKind::Append),
         Some("activation") => Some(DecisionKind::Activation),
-        Some(_) => return Err(invalid("kind", "it may be command, append or activation")),
+        Some("act") => Some(DecisionKind::Act),
+        Some(_) => return Err(invalid("kind", "it may be command, append, activation or act")),
     };
     let outcome = match params.one("outcome")?.as_deref() {
         None => None,

@@ -107,10 +107,14 @@ kinds! {
     MODULE_TOO_COSTLY = "module_too_costly", UNPROCESSABLE_ENTITY, LASTING,
         "The component exceeds what it may cost";
     MODULE_BROKEN = "module_broken", UNPROCESSABLE_ENTITY, LASTING, "The module cannot be started";
+    ACTIVATION_REFUSED = "activation_refused", UNPROCESSABLE_ENTITY, LASTING,
+        "The version does not pass its checks";
     MODULE_FAULT = "module_fault", INTERNAL_SERVER_ERROR, LASTING, "The module failed";
     MODULE_LIMIT = "module_limit", INTERNAL_SERVER_ERROR, LASTING, "The module exceeded a limit";
     CORRUPTED = "corrupted", INTERNAL_SERVER_ERROR, LASTING, "Stored data is damaged";
     INTERNAL = "internal", INTERNAL_SERVER_ERROR, LASTING, "The server failed";
+    MODULE_QUARANTINED = "module_quarantined", SERVICE_UNAVAILABLE, PASSING,
+        "The module was not started";
     MODULE_THROTTLED = "module_throttled", SERVICE_UNAVAILABLE, PASSING,
         "Too much waits for the module";
     OUTCOME_UNKNOWN = "outcome_unknown", SERVICE_UNAVAILABLE, PASSING,

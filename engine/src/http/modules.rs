@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use axum::extract::{Request, State};
 use serde::{Deserialize, Serialize};
 
+use crate::commands::FuelFigure;
 use crate::manifest::Manifest;
-use crate::modules::{ModuleStatus, ModuleVersion, Upload};
+use crate::modules::{CheckReport, ModuleLimits, ModuleStatus, ModuleVersion, Upload};
 use crate::tasks;
 
 use super::answer::{Answer, json};
@@ -29,8 +30,25 @@ struct ModuleView<'a> {
     name: &'a str,
     active: Option<VersionView<'a>>,
     fresh_instances: bool,
+    throttled: bool,
     quarantined: Option<&'a str>,
+    /// Of a sample of calls.
+    fuel: FuelView<'a>,
+    limits: &'a ModuleLimits,
     versions: Vec<VersionView<'a>>,
+}
+
+/// What commands cost to decide and events to fold.
+#[derive(Serialize)]
+struct FuelView<'a> {
+    commands: BTreeMap<&'a str, FuelFigureView>,
+    events: BTreeMap<&'a str, FuelFigureView>,
+}
+
+#[derive(Serialize)]
+struct FuelFigureView {
+    count: u64,
+    mean: u64,
 }
 
 #[derive(Serialize)]
@@ -69,6 +87,35 @@ struct ActivationBody<'a> {
     digest: Option<Hex<'a>>,
     /// The record of it; null where nothing changed.
     decision: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checks: Option<ChecksView<'a>>,
+}
+
+/// What was looked at before the version became active.
+#[derive(Serialize)]
+struct ChecksView<'a> {
+    /// Sample calls that agreed.
+    calls: usize,
+    /// Recorded streams that were folded, and the events in them.
+    streams: usize,
+    events: usize,
+    /// Of those, the streams whose states were compared with the version before.
+    compared: usize,
+    /// Recorded streams that the version cannot fold.
+    not_folding: Vec<NotFoldingView<'a>>,
+}
+
+#[derive(Serialize)]
+struct NotFoldingView<'a> {
+    stream: &'a str,
+    reason: &'a str,
+}
+
+#[derive(Serialize)]
+struct LimitsBody<'a> {
+    name: &'a str,
+    decision: u64,
+    limits: &'a ModuleLimits,
 }
 
 /// Which version shall answer.
@@ -164,7 +211,25 @@ pub(super) async fn activate(
         version: active.map(|version| version.manifest.version.as_str()),
         digest: active.map(|version| Hex(&version.digest)),
         decision: activation.decision,
+        checks: activation.checks.as_ref().map(checks_view),
     })
+}
+
+/// `PUT /v1/modules/{name}/limits`.
+pub(super) async fn set_limits(
+    State(app): State<Shared>,
+    segments: Segments,
+    request: Request,
+) -> Answer {
+    let (parts, body) = request.into_parts();
+    Params::parse(&parts.uri)?.end()?;
+    let name = segments.name("name")?;
+    let text = read_json(&parts.headers, body, &app.limits).await?;
+    let (modules, named) = (std::sync::Arc::clone(app.engine.modules()), name.clone());
+    let set = tasks::to_the_end(async move { modules.set_limits(&named, &text, None).await });
+    let decision = set.await.ok_or_else(|| Problem::internal("setting limits panicked"))??;
+    let limits = find(&app, &segments)?.limits;
+    json(&LimitsBody { name: name.as_str(), decision, limits: &limits })
 }
 
 fn find(app: &App, segments: &Segments) -> Result<ModuleStatus, Problem> {
@@ -180,8 +245,36 @@ fn view(module: &ModuleStatus) -> ModuleView<'_> {
         name: &module.name,
         active: module.active.as_deref().map(version_view),
         fresh_instances: module.fresh_instances,
+        throttled: module.throttled,
         quarantined: module.quarantined.as_deref(),
+        fuel: FuelView {
+            commands: fuel_view(&module.fuel.commands),
+            events: fuel_view(&module.fuel.events),
+        },
+        limits: &module.limits,
         versions: module.versions.iter().map(|version| version_view(version)).collect(),
+    }
+}
+
+fn fuel_view(figures: &BTreeMap<String, FuelFigure>) -> BTreeMap<&str, FuelFigureView> {
+    let view = |figure: &FuelFigure| FuelFigureView {
+        count: figure.count,
+        mean: figure.total / figure.count.max(1),
+    };
+    figures.iter().map(|(name, figure)| (name.as_str(), view(figure))).collect()
+}
+
+fn checks_view(report: &CheckReport) -> ChecksView<'_> {
+    let not_folding = report
+        .not_folding
+        .iter()
+        .map(|found| NotFoldingView { stream: &found.stream, reason: &found.reason });
+    ChecksView {
+        calls: report.calls,
+        streams: report.streams,
+        events: report.events,
+        compared: report.compared,
+        not_folding: not_folding.collect(),
     }
 }
 

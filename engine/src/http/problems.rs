@@ -3,7 +3,7 @@
 use crate::commands::CommandError;
 use crate::expected::{ExpectedVersion, VersionConflict};
 use crate::json::JsonError;
-use crate::modules::{ActivateError, UploadError};
+use crate::modules::{ActivateError, LimitsError, UploadError};
 use crate::names::NameError;
 use crate::projections::{PageError, QueryError};
 use crate::runtime::{CompileError, GateError, LoadError};
@@ -11,12 +11,12 @@ use crate::storage::log::{AppendError, ReadError, Refusal};
 use crate::storage::read_models::ReadModelError;
 
 use super::error::{
-    ACTIVATION_CLASH, BODY_TOO_LARGE, CONDITION_FAILED, CONDITION_TOO_WIDE, CONTENDED, CORRUPTED,
-    DISK_FULL, Expected, Fault, INVALID_COMMAND, INVALID_JSON, INVALID_MODULE, INVALID_NAME,
-    INVALID_PARAMETER, KEY_REUSED, Kind, MODULE_BROKEN, MODULE_FAULT, MODULE_LIMIT,
-    MODULE_THROTTLED, MODULE_TOO_COSTLY, More, NOT_FOLDABLE, OUTCOME_UNKNOWN, Problem,
-    SHUTTING_DOWN, STILL_RUNNING, UNAVAILABLE, UNKNOWN_AGGREGATE, UNKNOWN_COMMAND, UNKNOWN_MODULE,
-    UNKNOWN_VERSION, VERSION_CONFLICT, VERSION_EXISTS,
+    ACTIVATION_CLASH, ACTIVATION_REFUSED, BODY_TOO_LARGE, CONDITION_FAILED, CONDITION_TOO_WIDE,
+    CONTENDED, CORRUPTED, DISK_FULL, Expected, Fault, INVALID_BODY, INVALID_COMMAND, INVALID_JSON,
+    INVALID_MODULE, INVALID_NAME, INVALID_PARAMETER, KEY_REUSED, Kind, MODULE_BROKEN, MODULE_FAULT,
+    MODULE_LIMIT, MODULE_QUARANTINED, MODULE_THROTTLED, MODULE_TOO_COSTLY, More, NOT_FOLDABLE,
+    OUTCOME_UNKNOWN, Problem, SHUTTING_DOWN, STILL_RUNNING, UNAVAILABLE, UNKNOWN_AGGREGATE,
+    UNKNOWN_COMMAND, UNKNOWN_MODULE, UNKNOWN_VERSION, VERSION_CONFLICT, VERSION_EXISTS,
 };
 
 impl From<NameError> for Problem {
@@ -68,6 +68,9 @@ impl From<CommandError> for Problem {
             CommandError::ModuleFault { module, .. } => of_module(&MODULE_FAULT, module, None),
             CommandError::ModuleLimit { module, limit } => {
                 of_module(&MODULE_LIMIT, module, Some(limit.name()))
+            }
+            CommandError::Quarantined { module, .. } => {
+                of_module(&MODULE_QUARANTINED, module, None)
             }
             CommandError::Overloaded { module } => of_module(&MODULE_THROTTLED, module, None),
             CommandError::NotAccepted(refusal) => refusal.into(),
@@ -172,6 +175,21 @@ fn load_problem(error: LoadError, detail: String) -> Problem {
     }
 }
 
+impl From<LimitsError> for Problem {
+    fn from(error: LimitsError) -> Self {
+        match error {
+            LimitsError::Invalid(faults) => {
+                let detail = "the body must be an object of limits; what is left out is as the \
+                              server was started with";
+                let faults = faults.into_iter().map(|(pointer, said)| Fault::at(pointer, said));
+                let errors = faults.collect();
+                Self::new(&INVALID_BODY, detail).with(More { errors, ..More::default() })
+            }
+            LimitsError::Activate(error) => error.into(),
+        }
+    }
+}
+
 impl From<ActivateError> for Problem {
     fn from(error: ActivateError) -> Self {
         let detail = error.to_string();
@@ -179,6 +197,7 @@ impl From<ActivateError> for Problem {
             ActivateError::UnknownModule(_) => Self::new(&UNKNOWN_MODULE, detail),
             ActivateError::UnknownVersion { .. } => Self::new(&UNKNOWN_VERSION, detail),
             ActivateError::Clash(_) => Self::new(&ACTIVATION_CLASH, detail),
+            ActivateError::Refused(_) => Self::new(&ACTIVATION_REFUSED, detail),
             ActivateError::Broken(_) => Self::new(&MODULE_BROKEN, detail),
             ActivateError::Log(AppendError::NotAccepted(refusal)) => refusal.into(),
             ActivateError::Log(_) => Self::new(&OUTCOME_UNKNOWN, detail),

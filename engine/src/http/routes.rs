@@ -33,6 +33,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/v1/modules/{name}", get(modules::one))
         .route("/v1/modules/{name}/versions/{version}", get(modules::version))
         .route("/v1/modules/{name}/active", put(modules::activate))
+        .route("/v1/modules/{name}/limits", put(modules::set_limits))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics));

@@ -87,7 +87,7 @@ impl<'a> EventView<'a> {
                 (Some(ids.0), Some(ids.1), Some(ids.2))
             }
             Kind::Append(record) => (record.correlation_id, record.causation_id, record.command_id),
-            Kind::Activation(_) => (None, None, None),
+            Kind::Activation(_) | Kind::Act(_) => (None, None, None),
         };
         let data = (event.content_type == JSON).then(|| raw(event.data)).flatten();
         Self {
@@ -116,7 +116,7 @@ impl<'a> EventView<'a> {
 pub(super) fn command_of<'a>(decision: &'a Decision<'a>) -> Option<&'a CommandRecord<'a>> {
     match &decision.kind {
         Kind::Command(record) => Some(record),
-        Kind::Activation(_) | Kind::Append(_) => None,
+        Kind::Activation(_) | Kind::Append(_) | Kind::Act(_) => None,
     }
 }
 
@@ -153,6 +153,8 @@ pub(super) struct DecisionView<'a> {
     activation: Option<ActivationView<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     append: Option<AppendView<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    act: Option<ActView<'a>>,
     events: EventsView<'a>,
 }
 
@@ -225,10 +227,18 @@ struct ActivationView<'a> {
     caller: Option<&'a str>,
 }
 
+#[derive(Serialize)]
+struct ActView<'a> {
+    act: &'a str,
+    subject: &'a str,
+    value: Option<&'a RawValue>,
+    caller: Option<&'a str>,
+}
+
 impl<'a> DecisionView<'a> {
     pub(super) fn new(record: &[u8], decision: &'a Decision<'a>) -> Self {
         let header = &decision.header;
-        let (mut command, mut activation, mut append) = (None, None, None);
+        let (mut command, mut activation, mut append, mut act) = (None, None, None, None);
         let kind = match &decision.kind {
             Kind::Command(record) => {
                 command = Some(CommandView::new(record));
@@ -252,6 +262,15 @@ impl<'a> DecisionView<'a> {
                 });
                 "activation"
             }
+            Kind::Act(record) => {
+                act = Some(ActView {
+                    act: record.act,
+                    subject: record.subject,
+                    value: raw(record.value.as_bytes()),
+                    caller: record.caller,
+                });
+                "act"
+            }
         };
         Self {
             decision: header.decision,
@@ -263,6 +282,7 @@ impl<'a> DecisionView<'a> {
             command,
             activation,
             append,
+            act,
             events: EventsView(decision),
         }
     }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::check::{Check, CheckError, CheckReport};
 use super::{ModuleVersion, Modules};
-use crate::commands::{ActiveModule, Routes};
-use crate::decision::{ActivationRecord, Draft, parse};
+use crate::commands::{ActiveModule, Meter, Routes};
+use crate::decision::{ActivationRecord, Draft, Hash, parse};
 use crate::names::Name;
+use crate::runtime::GuestLimits;
 use crate::storage::log::{AppendError, Appended, Submission, Work};
 
 /// What an activation did.
@@ -17,6 +19,8 @@ pub struct Activation {
     pub decision: Option<u64>,
     /// The version that is active now.
     pub active: Option<Arc<ModuleVersion>>,
+    /// What was looked at first; none where nothing was activated.
+    pub checks: Option<CheckReport>,
 }
 
 /// Why nothing was activated.
@@ -37,6 +41,8 @@ pub enum ActivateError {
     Clash(String),
     /// It cannot be loaded.
     Broken(String),
+    /// It is not pure, or its states are not those of the version before.
+    Refused(String),
     /// The log did not take the record.
     Log(AppendError),
 }
@@ -49,6 +55,7 @@ impl std::fmt::Display for ActivateError {
                 write!(f, "module {name} has no version {version}; it has {}", known.join(", "))
             }
             Self::Clash(reason) | Self::Broken(reason) => f.write_str(reason),
+            Self::Refused(reason) => write!(f, "the version cannot become active: {reason}"),
             Self::Log(AppendError::NotAccepted(refusal)) => refusal.fmt(f),
             Self::Log(_) => f.write_str("whether it was recorded is unknown; ask which is active"),
         }
@@ -72,24 +79,29 @@ impl Modules {
         let _one_at_a_time = self.activating.lock().await;
         let wanted = self.wanted(name.as_str(), version)?;
         let current = self.active.read().get(name.as_str()).cloned();
-        if current.as_ref().map(|v| v.digest) == wanted.as_ref().map(|v| v.digest) {
-            return Ok(Activation { decision: None, active: current });
+        let is_quarantined = self.quarantined.read().contains_key(name.as_str());
+        if !is_quarantined
+            && current.as_ref().map(|v| v.digest) == wanted.as_ref().map(|v| v.digest)
+        {
+            return Ok(Activation { decision: None, active: current, checks: None });
         }
+        let mut checks = None;
         if let Some(wanted) = wanted.clone() {
             self.refuse_clash(&wanted)?;
             // Compiled before it is recorded, so that what is recorded can be run.
             let modules = Arc::clone(self);
-            blocking(move || modules.component(&wanted).map(drop)).await?;
+            checks = Some(blocking(move || modules.check(&wanted, current.as_deref())).await?);
         }
         let record = ActivationRecord {
             module: name.as_str(),
             version: wanted.as_ref().map(|v| (v.manifest.version.as_str(), v.digest)),
             caller,
         };
-        let decision = self.record(&record).await.map_err(ActivateError::Log)?;
+        let draft = Draft::activation(&record);
+        let decision = self.record(draft).await.map_err(ActivateError::Log)?;
         let (modules, name, started) = (Arc::clone(self), name.clone(), wanted.clone());
         blocking(move || match &started {
-            Some(version) => modules.start(version),
+            Some(version) => modules.start(version).map_err(ActivateError::Broken),
             None => {
                 modules.stop(name.as_str());
                 Ok(())
@@ -102,7 +114,7 @@ impl Modules {
             decision,
             "activated"
         );
-        Ok(Activation { decision: Some(decision), active: wanted })
+        Ok(Activation { decision: Some(decision), active: wanted, checks })
     }
 
     fn wanted(
@@ -127,7 +139,10 @@ impl Modules {
     /// Two active modules never own one aggregate, projection or read model.
     fn refuse_clash(&self, wanted: &ModuleVersion) -> Result<(), ActivateError> {
         let ours = &wanted.manifest;
-        for other in self.active.read().values().map(|version| &version.manifest) {
+        // Those that are quarantined count too: they own what is theirs.
+        for (name, version, _) in self.base.log.active_modules() {
+            let Some(other) = self.find(&name, &version) else { continue };
+            let other = &other.manifest;
             if other.name == ours.name {
                 continue;
             }
@@ -150,10 +165,42 @@ impl Modules {
         Ok(())
     }
 
-    async fn record(&self, record: &ActivationRecord<'_>) -> Result<u64, AppendError> {
+    /// Compiles a version and lets it show that it may become active.
+    fn check(
+        &self,
+        version: &ModuleVersion,
+        before: Option<&ModuleVersion>,
+    ) -> Result<CheckReport, ActivateError> {
+        let (guests, _) = self.limits_of(&version.manifest.name);
+        let load = |version: &ModuleVersion| {
+            self.component(version).map(|component| component.within(guests))
+        };
+        let component = load(version).map_err(ActivateError::Broken)?;
+        let before = before.and_then(|before| Some((before, load(before).ok()?)));
+        let check = Check {
+            version,
+            component: &component,
+            before: before.as_ref().map(|(before, component)| (*before, component)),
+            log: &self.base.log,
+            limits: self.base.checks,
+        };
+        let report = check.run().map_err(|error| match error {
+            CheckError::Refused(reason) => ActivateError::Refused(reason),
+            CheckError::Unreadable(reason) => ActivateError::Broken(reason),
+        })?;
+        let module = &version.manifest.name;
+        for found in &report.not_folding {
+            let (stream, reason) = (&found.stream, &found.reason);
+            tracing::warn!(module, stream, reason, "recorded events do not fold");
+        }
+        Ok(report)
+    }
+
+    /// Puts a record into the log and answers its number.
+    pub(super) async fn record(&self, draft: Draft) -> Result<u64, AppendError> {
         let (send, answer) = oneshot::channel();
         self.base.log.submit(Submission {
-            work: Work::Record { draft: Draft::activation(record), expected: None },
+            work: Work::Record { draft, expected: None },
             lineages: Vec::new(),
             reply: Box::new(move |answer| drop(send.send(answer))),
         });
@@ -168,15 +215,16 @@ impl Modules {
 
     /// Starts a version's threads and sends commands and events its way.
     pub(super) fn start(&self, version: &Arc<ModuleVersion>) -> Result<(), String> {
-        let component = self.component(version)?;
         let manifest = &version.manifest;
+        let (guests, workers) = self.limits_of(&manifest.name);
+        let component = self.component(version)?.within(guests);
         let base = &self.base;
         if !manifest.aggregates.is_empty() {
             let (active, threads) = ActiveModule::start(
                 manifest,
-                component.clone(),
+                (component.clone(), self.meter(version.digest, guests)),
                 &base.log,
-                &base.workers,
+                &workers,
                 &base.clock,
                 &base.spawner,
             );
@@ -187,7 +235,7 @@ impl Modules {
             let active = Arc::new(active);
             self.reroute(&manifest.name, |routes| {
                 for aggregate in &manifest.aggregates {
-                    routes.insert(aggregate.name.clone(), Arc::clone(&active));
+                    routes.active.insert(aggregate.name.clone(), Arc::clone(&active));
                 }
             });
         } else {
@@ -199,29 +247,48 @@ impl Modules {
         Ok(())
     }
 
+    /// What compiles the metered form of a component when it is first wanted.
+    fn meter(&self, digest: Hash, limits: GuestLimits) -> Meter {
+        let (runtime, store) = (self.base.runtime.clone(), self.store.clone());
+        Meter::new(&self.base.spawner, move || {
+            let bytes = store.bytes(&digest)?;
+            let metered = runtime.load_metered(&bytes).map_err(|error| error.to_string())?;
+            Ok(metered.within(limits))
+        })
+    }
+
     fn stop(&self, name: &str) {
         self.reroute(name, |_| {});
         self.projections.remove(name);
+        self.quarantined.write().remove(name);
         self.active.write().remove(name);
+    }
+
+    /// Says why a module that should be active is not.
+    pub(super) fn quarantine(&self, name: &str, found: Option<&ModuleVersion>, reason: String) {
+        self.reroute(name, |routes| {
+            for aggregate in found.iter().flat_map(|found| &found.manifest.aggregates) {
+                let reason = (name.to_owned(), reason.clone());
+                routes.quarantined.insert(aggregate.name.clone(), reason);
+            }
+        });
+        self.quarantined.write().insert(name.to_owned(), reason);
     }
 
     /// Replaces all routes of one module at once, so that no command finds it half changed.
     fn reroute(&self, module: &str, add: impl Fn(&mut Routes)) {
         self.routes.rcu(|routes| {
             let mut routes = Routes::clone(routes);
-            routes.retain(|_, active| active.name() != module);
+            routes.remove_module(module);
             add(&mut routes);
             routes
         });
     }
 }
 
-async fn blocking(
-    work: impl FnOnce() -> Result<(), String> + Send + 'static,
-) -> Result<(), ActivateError> {
-    match crate::tasks::blocking(work).await {
-        Some(Ok(())) => Ok(()),
-        Some(Err(reason)) => Err(ActivateError::Broken(reason)),
-        None => Err(ActivateError::Broken("it panicked".into())),
-    }
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ActivateError> + Send + 'static,
+) -> Result<T, ActivateError> {
+    let panicked = || Err(ActivateError::Broken("it panicked".into()));
+    crate::tasks::blocking(work).await.unwrap_or_else(panicked)
 }

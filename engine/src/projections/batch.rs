@@ -138,7 +138,7 @@ struct Meta<'a> {
 fn meta(decision: &Decision<'_>) -> String {
     let command = match &decision.kind {
         Kind::Command(record) => Some(record),
-        Kind::Activation(_) | Kind::Append(_) => None,
+        Kind::Activation(_) | Kind::Append(_) | Kind::Act(_) => None,
     };
     let meta = Meta {
         decision: decision.header.decision,

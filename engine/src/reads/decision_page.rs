@@ -27,6 +27,8 @@ pub enum DecisionKind {
     Append,
     /// A change of what is active.
     Activation,
+    /// Something an administrator set.
+    Act,
 }
 
 /// What came of it.
@@ -52,6 +54,7 @@ impl DecisionFilter {
             }
             Kind::Append(_) => (DecisionKind::Append, Some(DecisionOutcome::Committed)),
             Kind::Activation(_) => (DecisionKind::Activation, None),
+            Kind::Act(_) => (DecisionKind::Act, None),
         };
         self.kind.is_none_or(|wanted| wanted == kind)
             && self.outcome.is_none_or(|wanted| Some(wanted) == outcome)
@@ -66,7 +69,7 @@ fn is_about(decision: &Decision<'_>, aggregate: &Name) -> bool {
     match &decision.kind {
         Kind::Command(record) => is_of(record.context.stream),
         Kind::Append(_) => decision.events.iter().any(|event| event.stream.is_some_and(is_of)),
-        Kind::Activation(_) => false,
+        Kind::Activation(_) | Kind::Act(_) => false,
     }
 }
 

@@ -6,4 +6,5 @@ wasmtime::component::bindgen!({
     world: "engine",
     ownership: Borrowing { duplicate_if_necessary: true },
     imports: { default: trappable },
+    additional_derives: [PartialEq],
 });

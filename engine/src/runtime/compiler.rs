@@ -132,18 +132,23 @@ impl Compiler {
     pub(super) fn compile(
         &self,
         _place: &Place<'_>,
-        engine: &wasmtime::Engine,
+        (engine, metered): (&wasmtime::Engine, bool),
         bytes: &[u8],
     ) -> Result<Vec<u8>, CompileError> {
         match &self.program {
-            CompilerProgram::Child(program) => self.in_child(program, bytes),
+            CompilerProgram::Child(program) => self.in_child(program, metered, bytes),
             CompilerProgram::InProcess => engine
                 .precompile_component(bytes)
                 .map_err(|error| CompileError::Refused(super::one_line(&error))),
         }
     }
 
-    fn in_child(&self, program: &Path, bytes: &[u8]) -> Result<Vec<u8>, CompileError> {
+    fn in_child(
+        &self,
+        program: &Path,
+        metered: bool,
+        bytes: &[u8],
+    ) -> Result<Vec<u8>, CompileError> {
         let unavailable = |error: std::io::Error| {
             CompileError::Unavailable(format!("{}: {error}", program.display()))
         };
@@ -153,6 +158,7 @@ impl Compiler {
         let args = CompileArgs {
             cpu_seconds: self.limits.cpu_seconds,
             memory_bytes: self.limits.memory_bytes,
+            metered,
         };
         let child = Command::new(program)
             .args(args.to_arguments())

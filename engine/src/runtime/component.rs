@@ -24,6 +24,7 @@ pub enum Role {
 #[derive(Clone)]
 pub struct Component {
     parts: Arc<Parts>,
+    limits: GuestLimits,
 }
 
 pub(super) struct Parts {
@@ -31,7 +32,6 @@ pub(super) struct Parts {
     pub(super) manifest: manifest::GuestIndices,
     pub(super) aggregate: Option<aggregate::GuestIndices>,
     pub(super) projection: Option<projection::GuestIndices>,
-    pub(super) limits: GuestLimits,
     digest: Hash,
 }
 
@@ -62,10 +62,9 @@ impl Component {
                 .then(|| projection::GuestIndices::new(&pre).map_err(misfit))
                 .transpose()?,
             pre,
-            limits,
             digest,
         };
-        let component = Self { parts: Arc::new(parts) };
+        let component = Self { parts: Arc::new(parts), limits };
         // wasmtime compares the types of functions again when the first instance is made.
         component.instantiate("check").map_err(LoadError::Start)?;
         Ok(component)
@@ -86,12 +85,18 @@ impl Component {
         }
     }
 
+    /// The same component, its instances within other limits.
+    #[must_use]
+    pub fn within(&self, limits: GuestLimits) -> Self {
+        Self { parts: Arc::clone(&self.parts), limits }
+    }
+
     /// Makes a fresh instance; `module` names it in the log.
     ///
     /// # Errors
     /// [`GuestError`] when its start code fails or no slot is free.
     pub fn instantiate(&self, module: &str) -> Result<Instance, GuestError> {
-        Instance::new(&self.parts, Arc::from(module))
+        Instance::new(&self.parts, self.limits, Arc::from(module))
     }
 }
 

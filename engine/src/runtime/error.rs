@@ -9,6 +9,8 @@ use wasmtime::Trap;
 pub enum Limit {
     /// `memory_bytes`.
     Memory,
+    /// `table_elements`.
+    Table,
     /// `deadline_ms`.
     Deadline,
     /// `output_bytes`.
@@ -17,6 +19,8 @@ pub enum Limit {
     Stack,
     /// `events_per_command`, which whoever appends them knows.
     Events,
+    /// `event_bytes`, likewise.
+    EventBytes,
 }
 
 impl Limit {
@@ -25,10 +29,12 @@ impl Limit {
     pub fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory_bytes",
+            Self::Table => "table_elements",
             Self::Deadline => "deadline_ms",
             Self::Output => "output_bytes",
             Self::Stack => "stack_bytes",
             Self::Events => "events_per_command",
+            Self::EventBytes => "event_bytes",
         }
     }
 }
@@ -59,18 +65,20 @@ impl std::error::Error for GuestError {}
 /// wasmtime has no type for this one; the test of the output limit holds the text.
 const OUTPUT_EXHAUSTED: &str = "fuel allocated for hostcalls has been exhausted";
 
-/// What a failed call means. `memory_refused`: the guest had asked for more memory than it may
+/// What a failed call means. `refused`: the guest had asked for more memory or table than it may
 /// have; `last_words`: the last error line it logged, which a panic in Rust writes.
 pub(super) fn classify(
     error: &wasmtime::Error,
-    memory_refused: bool,
+    refused: Option<Limit>,
     last_words: Option<String>,
 ) -> GuestError {
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => GuestError::Limit(Limit::Deadline),
         Some(Trap::StackOverflow) => GuestError::Limit(Limit::Stack),
-        _ if memory_refused => GuestError::Limit(Limit::Memory),
         trap => {
+            if let Some(limit) = refused {
+                return GuestError::Limit(limit);
+            }
             let reason = trap.map_or_else(|| error.root_cause().to_string(), ToString::to_string);
             if reason.contains(OUTPUT_EXHAUSTED) {
                 return GuestError::Limit(Limit::Output);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use wasmtime::{ResourceLimiter, bail};
 
 use super::bindings::factum::domain::{log, read_models, types};
+use super::{GuestLimits, Limit};
 
 /// Bytes of one logged line; the rest is cut.
 const LOG_LINE_BYTES: usize = 4 << 10;
@@ -35,32 +36,65 @@ pub trait ReadModelLook: Send + Sync {
 /// What a store carries beside the guest.
 pub(super) struct Host {
     module: Arc<str>,
-    memory_bytes: usize,
-    log_lines: u32,
+    limits: GuestLimits,
+    /// All linear memories together.
+    pub(super) memory_bytes: usize,
+    /// All tables together.
+    table_elements: usize,
     lines_left: u32,
-    pub(super) memory_refused: bool,
+    /// The limit that the last growth would have exceeded.
+    pub(super) refused: Option<Limit>,
+    /// What the call is about, for what the guest logs: empty where there is no such thing.
+    pub(super) stream: String,
+    pub(super) command_id: String,
     pub(super) last_words: Option<String>,
     /// Set while projecting, and only then.
     pub(super) look: Option<Arc<dyn ReadModelLook>>,
 }
 
 impl Host {
-    pub(super) fn new(module: Arc<str>, memory_bytes: usize, log_lines: u32) -> Self {
+    pub(super) fn new(module: Arc<str>, limits: GuestLimits) -> Self {
         Self {
             module,
-            memory_bytes,
-            log_lines,
-            lines_left: log_lines,
-            memory_refused: false,
+            limits,
+            memory_bytes: 0,
+            table_elements: 0,
+            lines_left: limits.log_lines,
+            refused: None,
+            stream: String::new(),
+            command_id: String::new(),
             last_words: None,
             look: None,
         }
     }
 
     pub(super) fn begin_call(&mut self) {
-        self.lines_left = self.log_lines;
-        self.memory_refused = false;
+        self.lines_left = self.limits.log_lines;
+        self.refused = None;
         self.last_words = None;
+    }
+
+    /// Says what the next call is about.
+    pub(super) fn about(&mut self, stream: &str, command_id: &str) {
+        for (to, text) in [(&mut self.stream, stream), (&mut self.command_id, command_id)] {
+            to.clear();
+            to.push_str(text);
+        }
+    }
+
+    /// Counts a growth of `used` unless it goes beyond `most`.
+    fn grow(&mut self, limit: Limit, current: usize, desired: usize) -> bool {
+        let (used, most) = match limit {
+            Limit::Table => (&mut self.table_elements, self.limits.table_elements),
+            _ => (&mut self.memory_bytes, self.limits.memory_bytes),
+        };
+        let after = used.saturating_sub(current).saturating_add(desired);
+        let fits = after <= most;
+        if fits {
+            *used = after;
+        }
+        self.refused = (!fits).then_some(limit);
+        fits
     }
 
     fn look(&self) -> wasmtime::Result<&Arc<dyn ReadModelLook>> {
@@ -74,22 +108,20 @@ impl Host {
 impl ResourceLimiter for Host {
     fn memory_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        self.memory_refused = desired > self.memory_bytes;
-        Ok(!self.memory_refused)
+        Ok(self.grow(Limit::Memory, current, desired))
     }
 
     fn table_growing(
         &mut self,
-        _current: usize,
-        _desired: usize,
+        current: usize,
+        desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        // The pool's table size is the bound.
-        Ok(true)
+        Ok(self.grow(Limit::Table, current, desired))
     }
 }
 
@@ -128,19 +160,30 @@ impl log::Host for Host {
             end -= 1;
         }
         message.truncate(end);
-        let module = &*self.module;
+        let (module, stream, command_id) = (&*self.module, &*self.stream, &*self.command_id);
         // The Debug form escapes control characters: a guest cannot forge lines.
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(target: "guest", module, stream, command_id, ?message)
+            };
+        }
         match level {
-            log::Level::Debug => tracing::debug!(target: "guest", module, ?message),
-            log::Level::Info => tracing::info!(target: "guest", module, ?message),
-            log::Level::Warn => tracing::warn!(target: "guest", module, ?message),
-            log::Level::Error => {
-                tracing::error!(target: "guest", module, ?message);
-                self.last_words = Some(message);
-            }
+            log::Level::Debug => line!(debug),
+            log::Level::Info => line!(info),
+            log::Level::Warn => line!(warn),
+            log::Level::Error => line!(error),
         }
         if self.lines_left == 0 {
-            tracing::warn!(target: "guest", module, "no more lines of this call are logged");
+            tracing::warn!(
+                target: "guest",
+                module,
+                stream,
+                command_id,
+                "no more lines of this call are logged (log_lines)"
+            );
+        }
+        if level == log::Level::Error {
+            self.last_words = Some(message);
         }
         Ok(())
     }

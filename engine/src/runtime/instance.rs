@@ -10,8 +10,11 @@ use super::bindings::factum::domain::types::{StateParam, StateResult};
 use super::component::Parts;
 use super::error::{GuestError, classify};
 use super::host::{Host, ReadModelLook};
-use super::{Change, Command, Context, Event, Failure, NewEvent, RecordedEvent, TICK};
+use super::{Change, Command, Context, Event, Failure, GuestLimits, NewEvent, RecordedEvent, TICK};
 use crate::decision::Hash;
+
+/// Fuel is counted, not limited: a deadline ends the call long before.
+const ENDLESS_FUEL: u64 = u64::MAX;
 
 /// A guest's state, opaque to the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +59,7 @@ impl From<StateResult> for State {
 }
 
 /// What a guest decided.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     /// The new events.
     pub events: Vec<NewEvent>,
@@ -71,7 +74,11 @@ pub struct Instance {
     aggregate: Option<aggregate::Guest>,
     projection: Option<projection::Guest>,
     deadline_ticks: u64,
+    /// What the last call cost, where it is counted.
+    fuel: Option<u64>,
     calls_left: u64,
+    /// Bytes of memory beyond which it is replaced.
+    instance_bytes: usize,
     dead: bool,
 }
 
@@ -82,17 +89,20 @@ impl std::fmt::Debug for Instance {
 }
 
 impl Instance {
-    pub(super) fn new(parts: &Parts, module: Arc<str>) -> Result<Self, GuestError> {
-        let limits = &parts.limits;
-        let host = Host::new(module, limits.memory_bytes, limits.log_lines);
-        let mut store = Store::new(parts.pre.engine(), host);
+    pub(super) fn new(
+        parts: &Parts,
+        limits: GuestLimits,
+        module: Arc<str>,
+    ) -> Result<Self, GuestError> {
+        let mut store = Store::new(parts.pre.engine(), Host::new(module, limits));
         store.limiter(|host| host);
         store.set_hostcall_fuel(limits.output_bytes);
         let deadline_ticks = ticks(Duration::from_millis(limits.deadline_ms));
         store.set_epoch_deadline(deadline_ticks);
+        let fuel = store.set_fuel(ENDLESS_FUEL).is_ok().then_some(0);
         let failed = |error: wasmtime::Error, store: &Store<Host>| match classify(
             &error,
-            store.data().memory_refused,
+            store.data().refused,
             store.data().last_words.clone(),
         ) {
             GuestError::Trap(reason) => GuestError::Instantiate(reason),
@@ -114,15 +124,23 @@ impl Instance {
                 .transpose()?,
             store,
             deadline_ticks,
+            fuel,
             calls_left: limits.instance_calls,
+            instance_bytes: limits.instance_bytes,
             dead: false,
         })
     }
 
-    /// Whether it should be replaced: it failed, or made as many calls as it may.
+    /// Whether it should be replaced: it failed, made as many calls as it may, or has grown.
     #[must_use]
     pub fn is_spent(&self) -> bool {
-        self.dead || self.calls_left == 0
+        self.dead || self.calls_left == 0 || self.store.data().memory_bytes > self.instance_bytes
+    }
+
+    /// The fuel that the last call cost; none where it is not counted.
+    #[must_use]
+    pub fn fuel(&self) -> Option<u64> {
+        self.fuel
     }
 
     /// The manifest, as the guest states it.
@@ -146,6 +164,7 @@ impl Instance {
         context: Context<'_>,
     ) -> Result<Result<Outcome, Failure>, GuestError> {
         let current = current.map(State::as_param);
+        self.store.data_mut().about(context.stream_id, command.id);
         let answer = self.call(|guest, store| {
             guest.aggregate()?.call_decide(store, aggregate, current, tail, command, context)
         })?;
@@ -163,6 +182,8 @@ impl Instance {
         events: &[Event<'_>],
     ) -> Result<Result<State, String>, GuestError> {
         let current = current.map(State::as_param);
+        let stream = events.first().and_then(|event| event.stream_id).unwrap_or_default();
+        self.store.data_mut().about(stream, "");
         let answer = self.call(|guest, store| {
             guest.aggregate()?.call_evolve(store, aggregate, current, events)
         })?;
@@ -179,6 +200,7 @@ impl Instance {
         current: &State,
     ) -> Result<Result<String, String>, GuestError> {
         let current = current.as_param();
+        self.store.data_mut().about("", "");
         self.call(|guest, store| guest.aggregate()?.call_inspect(store, aggregate, current))
     }
 
@@ -192,7 +214,9 @@ impl Instance {
         batch: &[RecordedEvent<'_>],
         look: Arc<dyn ReadModelLook>,
     ) -> Result<Result<Vec<Change>, String>, GuestError> {
-        self.store.data_mut().look = Some(look);
+        let host = self.store.data_mut();
+        host.about("", "");
+        host.look = Some(look);
         let answer =
             self.call(|guest, store| guest.projection()?.call_project(store, projection, batch));
         self.store.data_mut().look = None;
@@ -214,10 +238,18 @@ impl Instance {
             aggregate: self.aggregate.as_ref(),
             projection: self.projection.as_ref(),
         };
-        call(&guests, &mut self.store).map_err(|error| {
+        if self.fuel.is_some() {
+            // It can only fail where fuel is not counted.
+            let _ = self.store.set_fuel(ENDLESS_FUEL);
+        }
+        let answer = call(&guests, &mut self.store);
+        if let Some(fuel) = &mut self.fuel {
+            *fuel = ENDLESS_FUEL - self.store.get_fuel().unwrap_or(ENDLESS_FUEL);
+        }
+        answer.map_err(|error| {
             self.dead = true;
             let host = self.store.data_mut();
-            classify(&error, host.memory_refused, host.last_words.take())
+            classify(&error, host.refused, host.last_words.take())
         })
     }
 }

@@ -3,18 +3,21 @@
 
 use std::fs::File;
 use std::io;
-use std::ops::{Bound, Range};
+use std::ops::Bound;
 use std::path::Path;
+#[cfg(test)]
+use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 
 /// A disk to keep a log on.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Disk {
     sync_delay: Duration,
+    #[cfg(test)]
+    pub(super) faults: Arc<faults::Faults>,
 }
 
 impl Disk {
@@ -22,24 +25,34 @@ impl Disk {
     /// measured on a developer's.
     #[must_use]
     pub fn slowed(sync_delay: Duration) -> Self {
-        Self { sync_delay }
+        Self {
+            sync_delay,
+            #[cfg(test)]
+            faults: Arc::default(),
+        }
     }
 
     /// Opens a file for reading and writing, creating it where there is none.
-    pub(super) fn file(self, path: &Path) -> io::Result<DiskFile> {
+    pub(super) fn file(&self, path: &Path) -> io::Result<DiskFile> {
         let file =
             File::options().read(true).write(true).create(true).truncate(false).open(path)?;
-        self.backend(file)
+        self.backend(file, path)
     }
 
     /// Opens a file for reading only.
-    pub(super) fn file_to_read(self, path: &Path) -> io::Result<DiskFile> {
-        self.backend(File::open(path)?)
+    pub(super) fn file_to_read(&self, path: &Path) -> io::Result<DiskFile> {
+        self.backend(File::open(path)?, path)
     }
 
-    fn backend(self, file: File) -> io::Result<DiskFile> {
+    #[cfg_attr(not(test), expect(unused_variables, reason = "faults are told by name"))]
+    fn backend(&self, file: File, path: &Path) -> io::Result<DiskFile> {
         let file = FileBackend::new(file).map_err(|error| io::Error::other(error.to_string()))?;
-        Ok(DiskFile { file, sync_delay: self.sync_delay, unwritten: Mutex::new(0..0) })
+        Ok(DiskFile {
+            file,
+            sync_delay: self.sync_delay,
+            #[cfg(test)]
+            faults: faults::OfFile::new(&self.faults, path),
+        })
     }
 }
 
@@ -48,27 +61,8 @@ impl Disk {
 pub(super) struct DiskFile {
     file: FileBackend,
     sync_delay: Duration,
-    /// The part at the end that was added and never written to.
-    unwritten: Mutex<Range<u64>>,
-}
-
-/// What is laid out at once before it is written to. 4 MiB: some two milliseconds.
-const LAID_OUT: u64 = 4 << 20;
-
-impl DiskFile {
-    /// Lays out what a write goes to. A sync after a write to a part of a file that has no blocks
-    /// yet also has to write down which blocks it got, which doubles its cost.
-    fn lay_out(&self, offset: u64, len: usize) -> io::Result<()> {
-        let end = offset.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
-        let mut unwritten = self.unwritten.lock();
-        while !unwritten.is_empty() && end > unwritten.start {
-            let chunk = LAID_OUT.min(unwritten.end - unwritten.start);
-            let zeros = vec![0; usize::try_from(chunk).unwrap_or_default()];
-            self.file.write(unwritten.start, &zeros)?;
-            unwritten.start += chunk;
-        }
-        Ok(())
-    }
+    #[cfg(test)]
+    faults: faults::OfFile,
 }
 
 impl StorageBackend for DiskFile {
@@ -81,15 +75,14 @@ impl StorageBackend for DiskFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let before = self.file.len()?;
-        self.file.set_len(len)?;
-        let mut unwritten = self.unwritten.lock();
-        let start = if unwritten.is_empty() { before } else { unwritten.start };
-        *unwritten = start.min(len)..len;
-        Ok(())
+        #[cfg(test)]
+        self.faults.before_set_len(&self.file, len)?;
+        self.file.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        #[cfg(test)]
+        self.faults.before_sync(&self.file)?;
         self.file.sync_data()?;
         if !self.sync_delay.is_zero() {
             std::thread::sleep(self.sync_delay);
@@ -98,7 +91,8 @@ impl StorageBackend for DiskFile {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.lay_out(offset, data.len())?;
+        #[cfg(test)]
+        self.faults.before_write(&self.file, offset, data.len())?;
         self.file.write(offset, data)
     }
 
@@ -134,3 +128,6 @@ impl StorageBackend for DiskFile {
         self.file.query_lock_range(start, end)
     }
 }
+
+#[cfg(test)]
+pub(super) mod faults;

@@ -14,6 +14,7 @@ mod fresh;
 mod labels;
 mod pending;
 mod streams;
+mod view;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -25,9 +26,10 @@ use super::disk::Disk;
 use super::log::{Direction, Head};
 use crate::decision::{Decision, Hash, Kind};
 use crate::query::Query;
-use file::{IndexFile, LabelCursor};
+use file::IndexFile;
 use find::{Plan, Search};
 use fresh::Fresh;
+use view::LabelCursor;
 
 pub use find::{FindError, Found};
 pub(super) use pending::Labels;
@@ -107,27 +109,36 @@ impl Index {
     /// record; an index that goes on from another one is deleted. Records after
     /// [`Index::through`] are to be applied next.
     pub(super) fn open(
-        disk: Disk,
+        disk: &Disk,
         dir: &Path,
         genesis: Head,
         limits: IndexLimits,
         has: impl FnOnce(&Head) -> bool,
     ) -> Result<Self, IndexError> {
         let path = dir.join("index.redb");
-        let opened = IndexFile::open(disk, &path).and_then(|file| Ok((file.start()?, file)));
-        let (base, active, file) = match opened {
-            Ok((Some((base, active)), file)) if has(&base) => (base, active, file),
-            Ok((None, file)) => (genesis, ActiveModules::new(), file),
+        let (base, active, file) = match unpanicked(|| IndexFile::open(disk, &path)) {
+            Ok((file, Some((base, active)))) if has(&base) => (base, active, file),
+            Ok((file, None)) => (genesis, ActiveModules::new(), file),
             refused => {
                 tracing::warn!("the index does not agree with the log and is built again");
                 drop(refused);
                 std::fs::remove_file(&path).map_err(|error| IndexError(error.to_string()))?;
-                (genesis, ActiveModules::new(), IndexFile::open(disk, &path)?)
+                (genesis, ActiveModules::new(), IndexFile::open(disk, &path)?.0)
             }
         };
         let layers = Layers { base, flushing: None, fresh: Fresh::after(base), active };
         let work = Default::default();
         Ok(Self { layers: RwLock::new(layers), file, limits, work })
+    }
+
+    /// Waits until nothing is being written behind.
+    #[cfg(test)]
+    pub(super) fn rest(&self) {
+        let (work, moved) = &self.work;
+        let mut work = work.lock();
+        while work.is_under_way() {
+            moved.wait(&mut work);
+        }
     }
 
     /// The newest record in it.
@@ -172,6 +183,16 @@ impl Index {
         match fresh {
             Some(decision) => Ok(Some(decision)),
             None => self.file.command(key),
+        }
+    }
+
+    /// The record of the newest act of a name about a subject.
+    pub(super) fn act(&self, act: &str, subject: &str) -> Result<Option<u64>, IndexError> {
+        let key = act_key(act, subject);
+        let fresh = self.layers.read().memory().find_map(|fresh| fresh.acts.get(&key).copied());
+        match fresh {
+            Some(decision) => Ok(Some(decision)),
+            None => self.file.act(&key),
         }
     }
 
@@ -248,13 +269,18 @@ impl Index {
         if is_empty || search.is_over() {
             return Ok(());
         }
-        let view = self.file.view();
+        let view = self.file.view()?;
         let mut cursors: HashMap<&[u8], LabelCursor<'_>> = HashMap::new();
         search.run((from, until), |label, at, direction| {
             let cursor = cursors.entry(label).or_insert_with(|| LabelCursor::new(&view, label));
             Ok(cursor.nearest(at, direction)?)
         })
     }
+}
+
+/// Neither part contains a slash.
+fn act_key(act: &str, subject: &str) -> String {
+    format!("{act}/{subject}")
 }
 
 /// A caller's scope and the id in it, as one number that does not collide.
@@ -269,6 +295,13 @@ fn command_key(caller: Option<&str>, command_id: &str) -> u128 {
         *to = *from;
     }
     u128::from_be_bytes(half)
+}
+
+/// Opens a derived file: the storage engine asserts what damaged bytes break, and such a file is to
+/// be built again, not to keep a server from starting.
+fn unpanicked<T>(open: impl FnOnce() -> Result<T, IndexError>) -> Result<T, IndexError> {
+    let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(open));
+    opened.unwrap_or_else(|_| Err(IndexError("its file is damaged".into())))
 }
 
 #[cfg(test)]

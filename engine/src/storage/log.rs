@@ -7,12 +7,15 @@
 mod error;
 mod file;
 mod group;
+mod journal;
 mod pace;
 mod pending;
 mod recent;
+mod records;
 mod replay;
 mod row;
 mod segments;
+mod settle;
 mod work;
 mod writer;
 
@@ -27,7 +30,7 @@ use tokio::sync::watch;
 
 use crate::clock::{Clock, Stopwatch};
 use crate::decision::Hash;
-use crate::decision::format::record_hash;
+use crate::decision::format::{parse_header, record_hash};
 use crate::names::StreamId;
 use crate::query::Query;
 use crate::tasks::{Spawner, Thread};
@@ -38,7 +41,9 @@ pub use super::index::{FindError, Found, IndexLimits};
 pub use error::{LogLimits, OpenError, ReadError};
 use file::LogFile;
 pub use group::Group;
+use journal::Journal;
 use recent::RecentStreams;
+use records::Records;
 pub use work::{
     AppendError, AppendReply, Appended, Condition, DirectAppend, Expectation, Lineage, Refusal,
     Submission, Work,
@@ -73,9 +78,8 @@ pub struct Log {
 
 /// What readers and the writer share.
 struct Shared {
-    file: LogFile,
+    records: Records,
     index: Arc<Index>,
-    groups: moka::sync::Cache<u64, Arc<Group>>,
     recent: RecentStreams,
     head: watch::Sender<Head>,
     /// Wakes threads that wait for the head; tasks watch `head` itself.
@@ -112,7 +116,7 @@ impl Log {
         clock: Clock,
         spawner: &Spawner,
     ) -> Result<(Self, Vec<Thread>), OpenError> {
-        Self::open_on(Disk::default(), dir, store_id, limits, clock, spawner)
+        Self::open_on(&Disk::default(), dir, store_id, limits, clock, spawner)
     }
 
     /// As [`Log::open`], on a disk of the caller's: for benches and tests.
@@ -120,19 +124,23 @@ impl Log {
     /// # Errors
     /// [`OpenError`] when the file cannot be used or a record is damaged.
     pub fn open_on(
-        disk: Disk,
+        disk: &Disk,
         dir: &Path,
         store_id: &str,
         limits: LogLimits,
         clock: Clock,
         spawner: &Spawner,
     ) -> Result<(Self, Vec<Thread>), OpenError> {
-        let file = LogFile::open(dir, &limits, disk)?;
+        let file = LogFile::open(dir, &limits, disk.clone())?;
         let genesis =
             Head { position: 0, decision: 0, hash: *blake3::hash(store_id.as_bytes()).as_bytes() };
+        let frames = journal::read(dir, disk)?;
+        settle::settle_frames(&file, &frames, settle::newest(&file, genesis.hash)?)?;
+        let created = Journal::create(dir, disk, limits.journal_bytes);
+        let journal = created.map_err(|error| OpenError::File(error.to_string()))?;
         let has = |head: &Head| {
-            file.record(head.decision)
-                .is_ok_and(|record| record.is_some_and(|record| record_hash(&record) == head.hash))
+            let record = file.records(&[head.decision]).ok().and_then(|mut found| found.pop());
+            record.is_some_and(|record| record_hash(&record) == head.hash)
         };
         let index = Index::open(disk, dir, genesis, limits.index, has)
             .map_err(|error| OpenError::File(error.to_string()))?;
@@ -141,14 +149,10 @@ impl Log {
         let flusher = spawner.thread("index-flusher", move || flusher.run());
         let replayed = replay::replay(&file, &index);
         let (head, recorded_at_ms) = replayed.inspect_err(|_| index.close())?;
-        let cache = moka::sync::Cache::builder()
-            .max_capacity(limits.cache_bytes)
-            .weigher(|_, group: &Arc<Group>| u32::try_from(group.bytes()).unwrap_or(u32::MAX));
         let (submit, work) = crossbeam_channel::bounded(limits.queue_records);
         let shared = Arc::new(Shared {
-            file,
+            records: Records::new(file, &limits),
             index,
-            groups: cache.build(),
             recent: RecentStreams::new(limits.stream_cache_bytes),
             head: watch::Sender::new(head),
             moved: Default::default(),
@@ -157,9 +161,12 @@ impl Log {
             limits,
             clock,
         });
-        let writer = writer::Writer::new(Arc::clone(&shared), work, recorded_at_ms);
+        let settling = Arc::clone(&shared);
+        let settler = move || settling.records.unsettled.run(&settling.records.file);
+        let settler = spawner.thread("log-settler", settler);
+        let writer = writer::Writer::new(Arc::clone(&shared), work, journal, recorded_at_ms);
         let writer = spawner.thread("log-writer", move || writer.run());
-        Ok((Self { shared, submit }, vec![writer, flusher]))
+        Ok((Self { shared, submit }, vec![writer, settler, flusher]))
     }
 
     /// The newest durable record.
@@ -190,7 +197,9 @@ impl Log {
     /// Why appends are refused at present, if they are.
     #[must_use]
     pub fn trouble(&self) -> Option<Refusal> {
-        self.shared.trouble.lock().clone().or_else(|| self.shared.disk_refusal())
+        let trouble = self.shared.trouble.lock().clone();
+        let unsettled = || self.shared.records.unsettled.trouble().map(Refusal::Recovering);
+        trouble.or_else(|| self.shared.disk_refusal()).or_else(unsettled)
     }
 
     /// The active version of each module: its name, version and digest.
@@ -198,6 +207,15 @@ impl Log {
     pub fn active_modules(&self) -> Vec<(String, String, Hash)> {
         let active = self.shared.index.active().into_iter();
         active.map(|(name, (version, digest))| (name, version, digest)).collect()
+    }
+
+    /// The record of the newest act of a name about a subject, if there was one.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the index or the record cannot be read.
+    pub fn newest_act(&self, act: &str, subject: &str) -> Result<Option<Bytes>, ReadError> {
+        let decision = self.shared.index.act(act, subject)?;
+        decision.map_or(Ok(None), |decision| self.record(decision))
     }
 
     /// Hands work to the writer, waiting while its queue is full. The answer comes through the
@@ -265,7 +283,7 @@ impl Log {
     /// # Errors
     /// [`ReadError`] when it is damaged or the file cannot be read.
     pub fn record(&self, decision: u64) -> Result<Option<Bytes>, ReadError> {
-        Ok(self.group(decision)?.and_then(|group| group.record(decision)))
+        self.shared.records.record(decision)
     }
 
     /// The group that holds a record: from memory where possible. None after the newest.
@@ -273,17 +291,7 @@ impl Log {
     /// # Errors
     /// [`ReadError`] when it is damaged or the file cannot be read.
     pub fn group(&self, decision: u64) -> Result<Option<Arc<Group>>, ReadError> {
-        // Not compared with the head: the index may name a record a moment before the head moves.
-        let Some(row) = self.shared.file.row_of(decision)? else { return Ok(None) };
-        let group = match self.shared.groups.get(&row) {
-            Some(group) => group,
-            None => {
-                let group = Arc::new(self.shared.file.group(row)?);
-                self.shared.groups.insert(row, Arc::clone(&group));
-                group
-            }
-        };
-        Ok((group.first()..=group.last()).contains(&decision).then_some(group))
+        self.shared.records.group(decision)
     }
 
     /// The records that hold up to `limit` events of a stream, in the order of reading, beginning
@@ -306,7 +314,7 @@ impl Log {
             return Ok(records);
         }
         let decisions = self.shared.index.records(stream, from, direction, limit)?;
-        let records = self.shared.file.records(&decisions)?;
+        let records = self.shared.records.records(&decisions)?;
         if let Some(decision) = decisions.get(records.len()) {
             return Err(ReadError::Damaged(format!("decision {decision} is missing")));
         }
@@ -319,7 +327,7 @@ impl Log {
     /// # Errors
     /// [`ReadError`] when the file cannot be read.
     pub fn stored_bytes(&self) -> Result<u64, ReadError> {
-        self.shared.file.stored_bytes()
+        self.shared.records.file.stored_bytes()
     }
 
     /// The record that holds the first event after a position: the head's successor if none does.
@@ -335,9 +343,9 @@ impl Log {
         let (mut low, mut high) = (1, head.decision);
         while low < high {
             let middle = low + (high - low).div_ceil(2);
-            let head_before = self.group(middle)?.and_then(|group| group.head_before(middle));
-            match head_before {
-                Some(before) if before <= position => low = middle,
+            let record = self.record(middle)?;
+            match record.as_deref().map(parse_header).transpose()? {
+                Some(header) if header.head_before <= position => low = middle,
                 Some(_) => high = middle - 1,
                 None => return Err(ReadError::Damaged(format!("decision {middle} is missing"))),
             }
@@ -353,7 +361,7 @@ impl Shared {
         if room.is_some_and(|found| found.elapsed() < ROOM_LASTS) {
             return None;
         }
-        let free_bytes = self.file.free_disk_bytes()?;
+        let free_bytes = self.records.file.free_disk_bytes()?;
         let min_free_bytes = self.limits.min_free_disk_bytes;
         let has_room = free_bytes >= min_free_bytes;
         *room = has_room.then(Stopwatch::start);
@@ -384,6 +392,8 @@ impl Shared {
     }
 }
 
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod model;
 #[cfg(test)]

@@ -26,7 +26,7 @@ impl RowPerEvent {
     ///
     /// # Errors
     /// What the storage engine says.
-    pub fn open(disk: Disk, dir: &Path) -> Result<Self, String> {
+    pub fn open(disk: &Disk, dir: &Path) -> Result<Self, String> {
         let file = disk.file(&dir.join("rows.redb")).map_err(|error| error.to_string())?;
         let mut builder = Database::builder();
         let database = builder

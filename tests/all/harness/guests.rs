@@ -32,6 +32,19 @@ guest! {
     hostile, "tests/guests/hostile", []
 }
 
+guest! {
+    /// Version 1.1.0 of it, which counts its calls in every answer.
+    hostile_counter, "tests/guests/hostile", ["counter"]
+}
+guest! {
+    /// Version 1.2.0 of it, whose states are written otherwise under the same state version.
+    hostile_reshaped, "tests/guests/hostile", ["reshaped"]
+}
+guest! {
+    /// Version 2.0.0 of it: the same under a higher state version.
+    hostile_state_v2, "tests/guests/hostile", ["reshaped", "state_v2"]
+}
+
 /// The directory that holds the workspace.
 pub fn workspace() -> PathBuf {
     let engine = Path::new(env!("CARGO_MANIFEST_DIR"));

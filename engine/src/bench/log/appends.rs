@@ -60,7 +60,7 @@ enum Target {
 }
 
 /// Opens a log of its own in `dir`.
-pub(super) fn open_log(dir: &Path, disk: Disk) -> anyhow::Result<(Log, Vec<Thread>)> {
+pub(super) fn open_log(dir: &Path, disk: &Disk) -> anyhow::Result<(Log, Vec<Thread>)> {
     let (limits, spawner) = (LogLimits::default(), Spawner::default());
     Ok(Log::open_on(disk, dir, "bench", limits, Clock::system(), &spawner)?)
 }
@@ -79,7 +79,7 @@ pub(super) async fn measure(
         What::Raw => plain(plain::raw(dir.path(), pace.sync_delay, &spawner)?),
         What::Rows => plain(plain::rows(dir.path(), pace.sync_delay, &spawner)?),
         What::Log | What::Tagged | What::Conditional => {
-            let (log, threads) = open_log(dir.path(), Disk::slowed(pace.sync_delay))?;
+            let (log, threads) = open_log(dir.path(), &Disk::slowed(pace.sync_delay))?;
             let conditional = what == What::Conditional;
             (Target::Log { log, tagged: what != What::Log, conditional }, threads)
         }

@@ -72,7 +72,7 @@ pub(super) fn rows(
     sync_delay: Duration,
     spawner: &Spawner,
 ) -> anyhow::Result<(Sender<Job>, Thread)> {
-    let mut rows = RowPerEvent::open(Disk::slowed(sync_delay), dir).map_err(anyhow::Error::msg)?;
+    let mut rows = RowPerEvent::open(&Disk::slowed(sync_delay), dir).map_err(anyhow::Error::msg)?;
     let mut streams: HashMap<StreamId, (u64, u64)> = HashMap::new();
     Ok(start(spawner, move |group| {
         let mut placed = Vec::with_capacity(group.len());

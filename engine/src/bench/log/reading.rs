@@ -44,7 +44,7 @@ pub(super) struct Reads {
 pub(super) fn measure(dir: &Path, runs: u32) -> anyhow::Result<Reads> {
     let dir = tempfile::tempdir_in(dir)?;
     let events = Events::over(STREAMS)?;
-    let (log, threads) = open_log(dir.path(), Disk::default())?;
+    let (log, threads) = open_log(dir.path(), &Disk::default())?;
     fill(&log, &events, Order::Round, EVENTS)?;
     let rates = (0..runs).map(|_| in_order(&log)).collect::<anyhow::Result<_>>()?;
     let mut cold = Vec::new();

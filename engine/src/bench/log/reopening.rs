@@ -62,7 +62,7 @@ pub(super) struct Reopened {
 /// What kept it from filling.
 pub(in crate::bench) fn fill(args: &FillArgs) -> anyhow::Result<ExitCode> {
     let started = Stopwatch::start();
-    let (log, _threads) = open_log(&args.dir, Disk::default())?;
+    let (log, _threads) = open_log(&args.dir, &Disk::default())?;
     fill_log(&log, &Events::over(args.streams)?, Order::Random, args.events)?;
     tell(started, log.head().position)?;
     // The other side kills this process; should it be gone, the log is closed in order.
@@ -76,7 +76,7 @@ pub(in crate::bench) fn fill(args: &FillArgs) -> anyhow::Result<ExitCode> {
 /// What kept it from opening.
 pub(in crate::bench) fn open(args: &OpenArgs) -> anyhow::Result<ExitCode> {
     let started = Stopwatch::start();
-    let (log, _threads) = open_log(&args.dir, Disk::default())?;
+    let (log, _threads) = open_log(&args.dir, &Disk::default())?;
     tell(started, log.head().position)?;
     std::io::stdin().read_line(&mut String::new())?;
     Ok(ExitCode::SUCCESS)

@@ -3,8 +3,8 @@
 use super::Header;
 use crate::decision::wire::{Damage, Reader};
 use crate::decision::{
-    ActivationRecord, AppendRecord, CommandRecord, ModuleRef, Outcome, RecordedContext, Rejection,
-    Saw,
+    ActRecord, ActivationRecord, AppendRecord, CommandRecord, ModuleRef, Outcome, RecordedContext,
+    Rejection, Saw,
 };
 use crate::event::{EventId, JSON, RecordedEvent};
 
@@ -65,6 +65,15 @@ pub(super) fn read_activation<'a>(reader: &mut Reader<'a>) -> Result<ActivationR
     Ok(ActivationRecord {
         module: reader.text()?,
         version: reader.option(|reader| Ok((reader.text()?, reader.array()?)))?,
+        caller: reader.option(Reader::text)?,
+    })
+}
+
+pub(super) fn read_act<'a>(reader: &mut Reader<'a>) -> Result<ActRecord<'a>, Damage> {
+    Ok(ActRecord {
+        act: reader.text()?,
+        subject: reader.text()?,
+        value: reader.text()?,
         caller: reader.option(Reader::text)?,
     })
 }

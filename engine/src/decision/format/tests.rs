@@ -85,7 +85,7 @@ fn a_command_comes_back_with_its_events_in_place() {
 }
 
 #[test]
-fn a_rejection_and_an_activation_come_back() {
+fn a_rejection_an_activation_and_an_act_come_back() {
     let rejection = Rejection { code: "no", message: "No.", details: Some("{}") };
     let record = command(Outcome::Rejected(rejection));
     let bytes = finished(&Draft::command(&record, &[]));
@@ -95,6 +95,11 @@ fn a_rejection_and_an_activation_come_back() {
         ActivationRecord { module: "account", version: Some(("1.0.0", [4; 32])), caller: None };
     let bytes = finished(&Draft::activation(&record));
     assert_eq!(parse(&bytes).expect("whole").kind, Kind::Activation(record));
+
+    let (act, subject, value) = ("module_limits", "account", r#"{"threads":1}"#);
+    let record = ActRecord { act, subject, value, caller: Some("bob") };
+    let bytes = finished(&Draft::act(&record));
+    assert_eq!(parse(&bytes).expect("whole").kind, Kind::Act(record));
 }
 
 #[test]

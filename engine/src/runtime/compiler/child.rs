@@ -28,17 +28,22 @@ pub struct CompileArgs {
     /// Address space, in bytes
     #[arg(long)]
     pub(super) memory_bytes: u64,
+    /// Count fuel
+    #[arg(long)]
+    pub(super) metered: bool,
 }
 
 impl CompileArgs {
-    pub(super) fn to_arguments(self) -> [OsString; 5] {
-        [
+    pub(super) fn to_arguments(self) -> Vec<OsString> {
+        let mut arguments = vec![
             SUBCOMMAND.into(),
             "--cpu-seconds".into(),
             self.cpu_seconds.to_string().into(),
             "--memory-bytes".into(),
             self.memory_bytes.to_string().into(),
-        ]
+        ];
+        arguments.extend(self.metered.then(|| "--metered".into()));
+        arguments
     }
 }
 
@@ -47,7 +52,7 @@ impl CompileArgs {
 pub fn compile_from_stdin(args: CompileArgs) -> ExitCode {
     let done = limit_process(args)
         .map_err(|error| (UNUSABLE, format!("the caps cannot be set: {error}")))
-        .and_then(|()| compile());
+        .and_then(|()| compile(args.metered));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, reason)) => {
@@ -93,11 +98,11 @@ fn close_inherited() {
     }
 }
 
-fn compile() -> Result<(), (i32, String)> {
+fn compile(metered: bool) -> Result<(), (i32, String)> {
     let mut bytes = Vec::new();
     let unusable = |error: std::io::Error| (UNUSABLE, error.to_string());
     std::io::stdin().lock().read_to_end(&mut bytes).map_err(unusable)?;
-    let engine = wasmtime::Engine::new(&super::super::code_settings())
+    let engine = wasmtime::Engine::new(&super::super::code_settings(metered))
         .map_err(|error| (UNUSABLE, super::super::one_line(&error)))?;
     let code = engine
         .precompile_component(&bytes)

@@ -1,9 +1,15 @@
 //! Writing behind: one thread that moves what is fresh to the file.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::fresh::Fresh;
 use super::{Index, IndexError};
+
+/// How long to wait before a flush that failed is tried again.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How many times as much as usual may be in memory while the file cannot be written.
+const FRESH_WHILE_FAILING: usize = 4;
 
 /// What the flushing thread is to do.
 #[derive(Debug, Default)]
@@ -14,6 +20,13 @@ pub(super) struct Work {
     closed: bool,
     /// Why the last flush failed.
     failed: Option<String>,
+}
+
+#[cfg(test)]
+impl Work {
+    pub(super) fn is_under_way(&self) -> bool {
+        self.wanted && self.failed.is_none()
+    }
 }
 
 /// The thread's side of the index.
@@ -41,6 +54,13 @@ impl Index {
         drop(layers);
         work.wanted = true;
         moved.notify_all();
+    }
+
+    /// Why no more may be applied, if so: the file cannot be written, and memory is bounded.
+    pub(in crate::storage) fn trouble(&self) -> Option<String> {
+        let reason = self.work.0.lock().failed.clone()?;
+        let kept = self.layers.read().fresh.records;
+        (kept >= self.limits.fresh_records.saturating_mul(FRESH_WHILE_FAILING)).then_some(reason)
     }
 
     /// Ends the flushing thread once everything is written.
@@ -77,12 +97,16 @@ impl Flusher {
             drop(guard);
             let flushed = self.0.flush();
             let mut guard = work.lock();
-            guard.wanted = false;
             if let Err(error) = &flushed {
                 tracing::error!(%error, "the index cannot be written; it stays in memory");
             }
             guard.failed = flushed.err().map(|error| error.to_string());
+            // What failed is still wanted, unless it is the last that is done.
+            guard.wanted = guard.failed.is_some() && !guard.closed;
             moved.notify_all();
+            if guard.wanted {
+                moved.wait_for(&mut guard, PAUSE);
+            }
         }
     }
 }

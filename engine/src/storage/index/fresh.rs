@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::blocks::{Pair, at_or_after, at_or_before};
 use super::labels::{Label, for_each_label};
-use super::{Direction, Head, command_key};
+use super::{Direction, Head, act_key, command_key};
 use crate::decision::{Decision, Hash, Kind};
 
 /// A module's active version and digest; none when it was switched off.
@@ -23,6 +23,8 @@ pub(super) struct Fresh {
     pub(super) arrivals: Vec<(u64, u128, u64)>,
     /// Modules that were switched.
     pub(super) active: BTreeMap<String, Active>,
+    /// The newest act of each name about each subject.
+    pub(super) acts: BTreeMap<String, u64>,
     /// The newest record in it.
     pub(super) through: Head,
     /// How many records are in it.
@@ -45,6 +47,7 @@ impl Fresh {
             commands: HashMap::new(),
             arrivals: Vec::new(),
             active: BTreeMap::new(),
+            acts: BTreeMap::new(),
             through,
             records: 0,
             scratch: Vec::new(),
@@ -78,7 +81,7 @@ impl Fresh {
                 Some((record.caller, record.command_id))
             }
             Kind::Append(record) => record.command_id.map(|id| (record.caller, id)),
-            Kind::Command(_) | Kind::Activation(_) => None,
+            Kind::Command(_) | Kind::Activation(_) | Kind::Act(_) => None,
         };
         if let Some((caller, id)) = client_id {
             let key = command_key(caller, id);
@@ -88,6 +91,9 @@ impl Fresh {
         if let Kind::Activation(record) = &decision.kind {
             let active = record.version.map(|(version, digest)| (version.into(), digest));
             self.active.insert(record.module.into(), active);
+        }
+        if let Kind::Act(record) = &decision.kind {
+            self.acts.insert(act_key(record.act, record.subject), number);
         }
         self.through = Head { position: decision.head_after(), decision: number, hash };
         self.records += 1;

@@ -1,7 +1,7 @@
 //! Streams in the index: versions, records, names by prefix.
 
 use super::blocks::Pair;
-use super::file::StreamBlock;
+use super::view::StreamBlock;
 use super::{Direction, Index, IndexError};
 
 impl Index {
@@ -20,7 +20,7 @@ impl Index {
             if version.is_some() {
                 return Ok(version);
             }
-            let version = self.file.view().version(stream)?;
+            let version = self.file.view()?.version(stream)?;
             // A flush in between may have moved it from memory to the file.
             if self.layers.read().base == base {
                 return Ok(version);
@@ -82,7 +82,7 @@ impl Index {
         last: u64,
     ) -> Result<Vec<Pair>, IndexError> {
         let mut all = Vec::new();
-        self.file.view().stream_blocks(stream, first - 1, |StreamBlock { records, .. }| {
+        self.file.view()?.stream_blocks(stream, first - 1, |StreamBlock { records, .. }| {
             let goes_on = records.last().is_some_and(|(before, _)| *before < last);
             all.extend(records);
             goes_on
@@ -108,7 +108,7 @@ impl Index {
                 }
             }
         }
-        let view = self.file.view();
+        let view = self.file.view()?;
         let mut from = after
             .filter(|after| *after >= prefix)
             .map_or_else(|| prefix.as_bytes().to_vec(), |after| [after.as_bytes(), &[1]].concat());

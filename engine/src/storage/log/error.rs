@@ -17,6 +17,9 @@ pub struct LogLimits {
     /// redb's page cache, in bytes. 32 MiB: appends touch only the newest pages, and groups have a
     /// cache of their own.
     pub page_cache_bytes: usize,
+    /// Bytes of one of the journal's two files, after which the other is taken. 8 MiB: what is not
+    /// in rows yet is in memory too, and is read after a crash.
+    pub journal_bytes: u64,
     /// Bytes of one file, after which another is begun. 64 MiB: after a crash the newest is read
     /// whole, which takes some 50 ms.
     pub segment_bytes: u64,
@@ -37,6 +40,7 @@ impl Default for LogLimits {
             queue_records: 8192,
             cache_bytes: 64 << 20,
             page_cache_bytes: 32 << 20,
+            journal_bytes: 8 << 20,
             segment_bytes: 64 << 20,
             stream_cache_bytes: 16 << 20,
             min_free_disk_bytes: 64 << 20,

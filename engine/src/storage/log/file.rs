@@ -1,7 +1,7 @@
 //! The log's rows: tables of groups that only grow, in files that follow one another.
 //!
-//! After a failed commit redb wants the file opened again; [`LogFile::reopen`] does it in place,
-//! so that handles stay good. Readers meanwhile get [`ReadError::Unavailable`].
+//! After a failed commit nobody knows what became of the newest pages, and asking the system
+//! proves nothing: so that file is closed for good and the next commit begins another.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -35,11 +35,10 @@ pub(super) struct LogFile {
     closed: Mutex<Vec<(u64, Arc<ReadOnlyDatabase>)>>,
 }
 
-#[derive(Default)]
 struct Segments {
     /// The decision that each file begins with, in order.
     firsts: Vec<u64>,
-    /// The file of the last of them; none while it is being opened again.
+    /// The file of the last of them; none after a commit of its that failed.
     newest: Option<Newest>,
 }
 
@@ -56,34 +55,26 @@ pub(super) struct Row<'a> {
 }
 
 impl LogFile {
+    /// Opens the files, repairing the newest where its last commit was cut off.
     pub(super) fn open(dir: &Path, limits: &LogLimits, disk: Disk) -> Result<Self, OpenError> {
         let page_cache_bytes = limits.page_cache_bytes;
-        let file = Self {
-            directory: Directory { path: dir.to_owned(), disk, page_cache_bytes },
-            segment_bytes: limits.segment_bytes,
-            segments: RwLock::default(),
-            closed: Mutex::default(),
-        };
-        file.reopen().map_err(OpenError::File)?;
-        Ok(file)
-    }
-
-    /// Closes the files and opens the newest again, repairing it where the last commit was cut off.
-    pub(super) fn reopen(&self) -> Result<(), String> {
-        let mut segments = self.segments.write();
-        drop(segments.newest.take());
-        self.closed.lock().clear();
-        segments.firsts = self.directory.list()?;
-        let (database, bytes) = match segments.firsts.last() {
-            Some(first) => self.directory.open_newest(*first)?,
+        let directory = Directory { path: dir.to_owned(), disk, page_cache_bytes };
+        let mut firsts = directory.list().map_err(OpenError::File)?;
+        let opened = match firsts.last() {
+            Some(first) => directory.open_newest(*first),
             None => {
-                let database = self.directory.create(1)?;
-                segments.firsts.push(1);
-                (database, 0)
+                firsts.push(1);
+                directory.create(1).map(|database| (database, 0))
             }
         };
-        segments.newest = Some(Newest { database, bytes: AtomicU64::new(bytes) });
-        Ok(())
+        let (database, bytes) = opened.map_err(OpenError::File)?;
+        let newest = Some(Newest { database, bytes: AtomicU64::new(bytes) });
+        Ok(Self {
+            directory,
+            segment_bytes: limits.segment_bytes,
+            segments: RwLock::new(Segments { firsts, newest }),
+            closed: Mutex::default(),
+        })
     }
 
     /// Free bytes on the disk; none where the system does not say.
@@ -92,11 +83,18 @@ impl LogFile {
         Some(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
-    /// Writes the rows in one durable transaction.
+    /// Writes the rows in one durable transaction. After an error they can be given again.
     pub(super) fn append(&self, rows: &[Row<'_>]) -> Result<(), String> {
-        if let Some(row) = rows.first() {
-            self.roll_before(row.first)?;
+        let Some(row) = rows.first() else { return Ok(()) };
+        self.roll_before(row.first)?;
+        let written = self.write(rows);
+        if written.is_err() {
+            drop(self.segments.write().newest.take());
         }
+        written
+    }
+
+    fn write(&self, rows: &[Row<'_>]) -> Result<(), String> {
         let segments = self.segments.read();
         let newest = segments.newest.as_ref().ok_or("the file is closed")?;
         let write = newest.database.begin_write().map_err(|error| error.to_string())?;
@@ -117,25 +115,42 @@ impl LogFile {
         write.commit().map_err(|error| error.to_string())
     }
 
-    /// When the newest file is full, closes it for good and begins another.
+    /// Begins another file where the newest is full, or was closed after a failed commit.
     fn roll_before(&self, first: u64) -> Result<(), String> {
         let mut segments = self.segments.upgradable_read();
-        let full = segments
+        let has_room = segments
             .newest
             .as_ref()
-            .is_some_and(|newest| newest.bytes.load(Ordering::Relaxed) >= self.segment_bytes);
+            .is_some_and(|newest| newest.bytes.load(Ordering::Relaxed) < self.segment_bytes);
         // A file that holds nothing yet stays, however long it is.
-        if !full || segments.firsts.last().is_some_and(|newest| *newest >= first) {
+        let is_empty = segments.firsts.last().is_some_and(|newest| *newest >= first);
+        if has_room || (is_empty && segments.newest.is_some()) {
             return Ok(());
         }
         segments.with_upgraded(|segments| {
             let closed = segments.newest.take().map(|newest| newest.database.close());
             closed.transpose().map_err(|error| error.to_string())?;
             let database = self.directory.create(first)?;
-            segments.firsts.push(first);
+            if !is_empty {
+                segments.firsts.push(first);
+            }
             segments.newest = Some(Newest { database, bytes: AtomicU64::new(0) });
             Ok(())
         })
+    }
+
+    /// The newest row.
+    pub(super) fn newest(&self) -> Result<Option<Group>, ReadError> {
+        let segments = self.segments.read();
+        let mut ends: Vec<_> = segments.firsts.iter().skip(1).map(|first| first - 1).collect();
+        drop(segments);
+        ends.push(u64::MAX);
+        for end in ends.into_iter().rev() {
+            if let Some(group) = self.group_of(end)? {
+                return Ok(Some(group));
+            }
+        }
+        Ok(None)
     }
 
     /// The key of the row that holds a record.
@@ -147,18 +162,17 @@ impl LogFile {
         .map(Option::flatten)
     }
 
-    /// The row at a key.
-    pub(super) fn group(&self, first: u64) -> Result<Group, ReadError> {
-        let copy = |row: redb::AccessGuard<'_, &[u8]>| {
-            row::records(row.value()).map(Bytes::copy_from_slice)
-        };
-        let bytes = self.read(first, |table, _| Ok(table.get(first)?.map(copy)))?.flatten();
-        Ok(Group::split(first, bytes.ok_or_else(|| missing(first))??)?)
-    }
-
-    /// The bytes of one record.
-    pub(super) fn record(&self, decision: u64) -> Result<Option<Bytes>, ReadError> {
-        Ok(self.records(&[decision])?.pop())
+    /// The row that holds a record, or would if there were one.
+    pub(super) fn group_of(&self, decision: u64) -> Result<Option<Group>, ReadError> {
+        let row = self.read(decision, |table, _| {
+            let row = table.range(..=decision)?.next_back().transpose()?;
+            Ok(row.map(|(key, row)| {
+                let records = row::records(row.value()).map(Bytes::copy_from_slice);
+                (key.value(), records)
+            }))
+        })?;
+        let Some((first, records)) = row.flatten() else { return Ok(None) };
+        Ok(Some(Group::split(first, records?)?))
     }
 
     /// The bytes of records, in the order asked, copied into one piece; it ends before the first
@@ -211,7 +225,7 @@ impl LogFile {
             let (mut failed, mut last) = (None, u64::MAX);
             self.read(from, |table, last_here| {
                 last = last_here;
-                for row in table.range(from..)? {
+                for row in table.range(from..=last_here)? {
                     let (first, stored) = row?;
                     let row = row::records(stored.value()).map_err(|wrong| E::from(wrong.into()));
                     let row = row.map(|bytes| Row { first: first.value(), bytes });
@@ -254,14 +268,13 @@ impl LogFile {
         else {
             return Ok(None);
         };
-        let Some(next) = segments.firsts.get(after).copied() else {
-            let newest = segments.newest.as_ref();
-            let newest = newest.ok_or_else(|| unavailable("it is being opened again"))?;
-            return read_in(newest.database.begin_read(), |table| read(table, u64::MAX));
-        };
+        let last = segments.firsts.get(after).map_or(u64::MAX, |next| next - 1);
+        if let (u64::MAX, Some(newest)) = (last, &segments.newest) {
+            return read_in(newest.database.begin_read(), |table| read(table, last));
+        }
         drop(segments);
         let closed = self.closed(first)?;
-        read_in(closed.begin_read(), |table| read(table, next - 1))
+        read_in(closed.begin_read(), |table| read(table, last))
     }
 
     /// A file that is closed for good, opened for reading.
@@ -296,10 +309,6 @@ fn read_in<T>(
         Err(TableError::TableDoesNotExist(_)) => Ok(None),
         Err(error) => Err(unavailable(error)),
     }
-}
-
-fn missing(first: u64) -> ReadError {
-    ReadError::Damaged(format!("the row of decision {first} is missing"))
 }
 
 fn unavailable(error: impl std::fmt::Display) -> ReadError {

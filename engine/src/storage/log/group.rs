@@ -1,10 +1,10 @@
-//! A group: the records of one row, as bytes with the place of each.
+//! A group: records that follow one another, as bytes with the place of each.
 
 use bytes::Bytes;
 
-use crate::decision::format::{Damage, HEADER_BYTES, parse_header, split};
+use crate::decision::format::{Damage, split};
 
-/// The records that one row of the log holds.
+/// Records that follow one another: those of a row, or some that were committed together.
 #[derive(Clone, Debug)]
 pub struct Group {
     first: u64,
@@ -14,7 +14,7 @@ pub struct Group {
 }
 
 impl Group {
-    /// Finds the records in a row's bytes. Their content is checked when it is parsed.
+    /// Finds the records in bytes. Their content is checked when it is parsed.
     pub(super) fn split(first: u64, bytes: Bytes) -> Result<Self, Damage> {
         let mut bounds = vec![0];
         let mut rest = &*bytes;
@@ -58,10 +58,9 @@ impl Group {
         self.bounds.iter().zip(ends).filter_map(|(start, end)| self.bytes.get(*start..*end))
     }
 
-    /// The head before one of its records.
-    pub(super) fn head_before(&self, decision: u64) -> Option<u64> {
-        let record = self.record(decision)?;
-        parse_header(record.get(..HEADER_BYTES)?).ok().map(|header| header.head_before)
+    /// The bytes of its records with their numbers, in order.
+    pub(super) fn numbered(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        (self.first..).zip(self.records())
     }
 
     /// Its records with their numbers, from `decision` on.

@@ -98,19 +98,20 @@ struct Store {
     dir: tempfile::TempDir,
     open: Option<(Log, Vec<Thread>)>,
     fresh_records: usize,
+    journal_bytes: u64,
 }
 
 impl Store {
-    fn new(fresh_records: usize) -> Self {
+    fn new(fresh_records: usize, journal_bytes: u64) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let mut store = Self { dir, open: None, fresh_records };
+        let mut store = Self { dir, open: None, fresh_records, journal_bytes };
         store.start();
         store
     }
 
     fn start(&mut self) {
         let index = IndexLimits { fresh_records: self.fresh_records, ..IndexLimits::default() };
-        let limits = LogLimits { index, ..LogLimits::default() };
+        let limits = LogLimits { index, journal_bytes: self.journal_bytes, ..LogLimits::default() };
         let spawner = Spawner::default();
         let opened = Log::open(self.dir.path(), "store", limits, Clock::system(), &spawner);
         self.open = Some(opened.expect("opens"));
@@ -129,6 +130,8 @@ impl Store {
 
     /// Goes on in a copy of the files as they are now.
     fn crash(&mut self) {
+        self.log().shared.records.unsettled.rest();
+        self.log().shared.index.rest();
         let copy = tempfile::tempdir().expect("a directory");
         for entry in std::fs::read_dir(self.dir.path()).expect("reads") {
             let path = entry.expect("reads").path();
@@ -225,8 +228,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn the_log_does_what_the_model_does(operations in operations(), fresh_records in 1..20usize) {
-        let mut store = Store::new(fresh_records);
+    fn the_log_does_what_the_model_does(
+        operations in operations(),
+        fresh_records in 1..20usize,
+        // From a turn at every append to none.
+        journal_bytes in 8192..16384u64,
+    ) {
+        let mut store = Store::new(fresh_records, journal_bytes);
         let mut model = Model::default();
         for operation in operations {
             match operation {

@@ -13,11 +13,10 @@ use crate::names::StreamId;
 use crate::query::Query;
 use crate::storage::index::Labels;
 
-/// Bytes of records in one row. redb rounds a value up to a power of two of its pages, so rows
-/// are filled to a little less than 64 KiB.
-const ROW_BYTES: usize = 60 << 10;
-/// Bytes that a row begins with: a small group needs no more.
-const ROW_CAPACITY: usize = 4 << 10;
+/// Bytes of records that readers get in one group. 60 KiB: a batch of theirs.
+const GROUP_BYTES: usize = 60 << 10;
+/// Bytes that a group begins with: a small one needs no more.
+const GROUP_CAPACITY: usize = 4 << 10;
 
 /// An answer that waits for the group.
 pub(super) enum Held {
@@ -67,9 +66,9 @@ impl Pending {
     /// Adds a record and answers its number.
     pub(super) fn push(&mut self, draft: &Draft) -> u64 {
         let decision = self.head.decision + 1;
-        let full = |row: &(u64, Vec<u8>)| row.1.len() + draft.record_bytes() > ROW_BYTES;
+        let full = |row: &(u64, Vec<u8>)| row.1.len() + draft.record_bytes() > GROUP_BYTES;
         if self.rows.last().is_none_or(full) {
-            self.rows.push((decision, Vec::with_capacity(ROW_CAPACITY)));
+            self.rows.push((decision, Vec::with_capacity(GROUP_CAPACITY)));
         }
         let header = Header {
             decision,

@@ -1,4 +1,4 @@
-//! Taking in what the index does not have: at start, and after a failed commit.
+//! Taking in what the index does not have, at start.
 
 use super::file::LogFile;
 use super::{Head, Index, OpenError, ReadError};
@@ -9,7 +9,7 @@ use crate::decision::parse;
 /// hashes. Answers the head and the newest recorded time.
 pub(super) fn replay(file: &LogFile, index: &Index) -> Result<(Head, u64), OpenError> {
     let mut head = index.through();
-    let newest = file.record(head.decision)?;
+    let newest = file.records(&[head.decision])?.pop();
     let mut recorded_at_ms = match newest.as_deref().map(parse_header).transpose() {
         Ok(header) => header.map_or(0, |header| header.recorded_at_ms),
         Err(damage) => return Err(damaged(head.decision, damage.to_string())),

@@ -137,7 +137,7 @@ pub enum Refusal {
         /// Free bytes below which nothing is appended.
         min_free_bytes: u64,
     },
-    /// A commit failed and the file is being opened again.
+    /// A commit failed, or the disk cannot take what is behind; it is tried again.
     Recovering(String),
     /// The engine is shutting down.
     Closed,
@@ -151,10 +151,9 @@ impl fmt::Display for Refusal {
                 "the disk is nearly full: {free_bytes} bytes are free and appends need \
                  {min_free_bytes}; free some space, and appends go on by themselves"
             ),
-            Self::Recovering(reason) => write!(
-                f,
-                "the log is being opened again after a failed write ({reason}); retry shortly"
-            ),
+            Self::Recovering(reason) => {
+                write!(f, "the log cannot be written to at present ({reason}); retry shortly")
+            }
             Self::Closed => f.write_str("the server is shutting down"),
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Answers are held until the group they were computed beside is durable. When a commit fails,
 //! its appends are `Unknown`, every other answer of the group is to be computed again, and nothing
-//! is accepted until the file was opened again and shows what became of the group.
+//! is accepted until all that was acknowledged is in rows and the journal has new files. The
+//! failed group is then no part of the log; after a crash before that, it may turn out to be.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,11 +12,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
-use super::file::Row;
+use super::journal::Journal;
 use super::pace::Pace;
 use super::pending::{Held, Pending, Waiting};
-use super::replay::replay;
-use super::work::{AppendError, Condition, DirectAppend, Expectation, Refusal, Submission, Work};
+use super::work::{
+    AppendError, Appended, Condition, DirectAppend, Expectation, Refusal, Submission, Work,
+};
 use super::{Group, Head, Shared};
 use crate::clock::Stopwatch;
 use crate::decision::format::Damage;
@@ -23,14 +25,17 @@ use crate::decision::{AppendRecord, Draft, Hash, parse};
 use crate::expected::VersionConflict;
 use crate::names::StreamId;
 
-/// How long to wait before a failed file is tried again.
-const REOPEN_PAUSE: Duration = Duration::from_millis(200);
+/// How long to wait before a failed journal is tried again.
+const RECOVERY_PAUSE: Duration = Duration::from_millis(200);
 /// Streams whose version is remembered, before remembering starts anew. 200,000: some 20 MB.
 const KNOWN_VERSIONS: usize = 200_000;
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
     work: Receiver<Submission>,
+    journal: Journal,
+    /// The newest record when the journal's other file was left.
+    turned_at: u64,
     head: Head,
     recorded_at_ms: u64,
     /// Versions of streams that were written to lately: only this thread changes them.
@@ -44,6 +49,7 @@ impl Writer {
     pub(super) fn new(
         shared: Arc<Shared>,
         work: Receiver<Submission>,
+        journal: Journal,
         recorded_at_ms: u64,
     ) -> Self {
         let head = *shared.head.borrow();
@@ -51,6 +57,8 @@ impl Writer {
             shared,
             head,
             work,
+            journal,
+            turned_at: 0,
             recorded_at_ms,
             versions: HashMap::new(),
             pace: Pace::default(),
@@ -63,7 +71,7 @@ impl Writer {
         while let Ok(first) = self.work.recv() {
             let group = self.gather(first);
             if let Err(reason) = self.commit(group) {
-                tracing::error!(reason, "a commit failed; the log is opened again");
+                tracing::error!(reason, "a commit failed; the journal gets new files");
                 *self.shared.trouble.lock() = Some(Refusal::Recovering(reason));
                 self.recover();
             }
@@ -98,7 +106,8 @@ impl Writer {
 
     /// Commits what can be and answers all. The error is that of a failed commit.
     fn commit(&mut self, group: Vec<Submission>) -> Result<(), String> {
-        let refusal = self.shared.disk_refusal();
+        let refusal = self.shared.disk_refusal().or_else(|| self.make_room().err());
+        let refusal = refusal.or_else(|| self.shared.index.trouble().map(Refusal::Recovering));
         self.recorded_at_ms = self.recorded_at_ms.max(self.shared.clock.now_ms());
         let mut pending = Pending::new(self.head, self.recorded_at_ms, group.len());
         for Submission { work, lineages, reply } in group {
@@ -134,11 +143,22 @@ impl Writer {
         Ok(())
     }
 
+    /// Takes the journal's other file when this one is full. What that one holds has to be in
+    /// rows; waiting for it is what keeps a settler that falls behind from falling behind for ever.
+    fn make_room(&mut self) -> Result<(), Refusal> {
+        if !self.journal.is_full() {
+            return Ok(());
+        }
+        self.shared.records.unsettled.wait(self.turned_at).map_err(Refusal::Recovering)?;
+        self.journal.turn().map_err(|error| Refusal::Recovering(error.to_string()))?;
+        self.turned_at = self.head.decision;
+        self.shared.records.unsettled.ask(self.turned_at);
+        Ok(())
+    }
+
     fn write(&mut self, pending: &Pending) -> Result<(), String> {
-        let rows = pending.rows.iter().map(|(first, bytes)| Row { first: *first, bytes });
-        let rows: Vec<_> = rows.collect();
         let since = Stopwatch::start();
-        self.shared.file.append(&rows)?;
+        self.journal.append(&pending.rows).map_err(|error| error.to_string())?;
         self.append_seconds.record(since.elapsed());
         self.pace.committed(since.elapsed());
         let records = u32::try_from(pending.head.decision - self.head.decision);
@@ -227,7 +247,7 @@ impl Writer {
         Ok(Draft::append(&record, placed))
     }
 
-    /// Shows what is durable to readers: first the rows, then the index, then the head.
+    /// Shows what is durable to readers: first the records, then the index, then the head.
     fn publish(&self, rows: Vec<(u64, Vec<u8>)>, hashes: &[Hash]) -> Vec<Arc<Group>> {
         let mut groups = Vec::with_capacity(rows.len());
         for (first, bytes) in rows {
@@ -241,55 +261,50 @@ impl Writer {
             let damaged = |damage: &Damage| tracing::error!(%damage, "wrote a damaged record");
             parse(record).inspect_err(damaged).ok().map(|decision| (decision, *hash))
         });
+        self.shared.records.unsettled.push(&groups);
         self.shared.index.apply(decisions);
-        for group in &groups {
-            self.shared.groups.insert(group.first(), Arc::clone(group));
-        }
         self.shared.move_head(self.head);
         groups
     }
 
-    /// Tries to open the file until it works, refusing what comes meanwhile.
+    /// Tries to begin the journal anew until it works, refusing what comes meanwhile.
     fn recover(&mut self) {
-        loop {
-            match self.reopen() {
-                Ok(()) => break,
-                Err(reason) => {
-                    tracing::warn!(reason, "the log cannot be opened yet");
-                    *self.shared.trouble.lock() = Some(Refusal::Recovering(reason));
-                }
-            }
-            match self.work.recv_timeout(REOPEN_PAUSE) {
+        while let Err(reason) = self.begin_anew() {
+            tracing::warn!(reason, "the log cannot be written to yet");
+            *self.shared.trouble.lock() = Some(Refusal::Recovering(reason));
+            match self.work.recv_timeout(RECOVERY_PAUSE) {
                 Ok(submission) => self.refuse(submission),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
         *self.shared.trouble.lock() = None;
-        tracing::info!(decision = self.head.decision, "the log is open again");
+        tracing::info!(decision = self.head.decision, "the log is written to again");
     }
 
-    fn refuse(&self, submission: Submission) {
-        submission.lineages.iter().for_each(|lineage| lineage.break_off());
+    /// Has all that was acknowledged put in rows, then leaves the journal's files for new ones:
+    /// what a system says of a file after a failed sync proves nothing.
+    fn begin_anew(&mut self) -> Result<(), String> {
+        self.shared.records.unsettled.ask(self.head.decision);
+        self.shared.records.unsettled.wait(self.head.decision)?;
+        self.turned_at = self.head.decision;
+        self.journal.create_again().map_err(|error| error.to_string())
+    }
+
+    /// What waits for nothing but durability goes on: the head is durable.
+    fn refuse(&self, Submission { work, lineages, reply }: Submission) {
+        if matches!(work, Work::Barrier) && !lineages.iter().any(|lineage| lineage.is_broken()) {
+            return reply(Ok(Appended::Barrier));
+        }
+        lineages.iter().for_each(|lineage| lineage.break_off());
         let refusal = self.shared.trouble.lock().clone().unwrap_or(Refusal::Closed);
-        (submission.reply)(Err(AppendError::NotAccepted(refusal)));
-    }
-
-    /// Opens the file again and takes in what the failed commit turns out to have written.
-    fn reopen(&mut self) -> Result<(), String> {
-        self.shared.file.reopen()?;
-        self.versions.clear();
-        let (head, recorded_at_ms) =
-            replay(&self.shared.file, &self.shared.index).map_err(|error| error.to_string())?;
-        self.head = head;
-        self.recorded_at_ms = recorded_at_ms;
-        self.shared.move_head(head);
-        Ok(())
+        reply(Err(AppendError::NotAccepted(refusal)));
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
+        self.shared.records.unsettled.close();
         self.shared.index.close();
     }
 }

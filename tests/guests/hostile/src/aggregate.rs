@@ -5,6 +5,7 @@ use factum_sdk::prelude::*;
 /// Counts its events.
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Hostile {
+    #[cfg_attr(feature = "reshaped", serde(rename = "count"))]
     behaved: u64,
 }
 
@@ -23,11 +24,17 @@ pub(crate) enum HostileCommand {
     EatMemory,
     HugeAnswer,
     FloodEvents,
+    FloodFew,
     InvalidJson,
     WrongNext,
     LogFlood,
     EmptyEventType,
     HiddenState,
+    Drift,
+    Leak,
+    BigEvents,
+    DeepJson,
+    NotANumber,
     Peek,
 }
 
@@ -41,6 +48,7 @@ pub(crate) enum HostileEvent {
 
 impl Aggregate for Hostile {
     const NAME: &'static str = "hostile";
+    const STATE_VERSION: u32 = if cfg!(feature = "state_v2") { 2 } else { 1 };
     type Command = HostileCommand;
     type Event = HostileEvent;
 

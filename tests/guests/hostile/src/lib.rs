@@ -13,9 +13,19 @@ use factum_sdk::bindings::projection::{Change, RecordedEvent};
 use factum_sdk::bindings::{aggregate as aggregate_exports, manifest, projection as rows_exports};
 use factum_sdk::{AggregateRole, Module, ProjectionRole};
 
+const VERSION: &str = if cfg!(feature = "state_v2") {
+    "2.0.0"
+} else if cfg!(feature = "reshaped") {
+    "1.2.0"
+} else if cfg!(feature = "counter") {
+    "1.1.0"
+} else {
+    env!("CARGO_PKG_VERSION")
+};
+
 static HONEST: Module = Module {
     name: "hostile",
-    version: env!("CARGO_PKG_VERSION"),
+    version: VERSION,
     aggregates: &[AggregateRole::of::<aggregate::Hostile>()],
     projections: &[ProjectionRole::of::<projection::HostileRows>()],
 };
@@ -39,7 +49,11 @@ impl aggregate_exports::Guest for Exports {
         context: Context,
     ) -> Result<Outcome, Failure> {
         let honest = HONEST.decide(&aggregate, current, &tail, &command, context)?;
-        Ok(misdeeds::commit(&command.name, honest))
+        if cfg!(feature = "counter") {
+            return Ok(misdeeds::commit("hidden_state", honest));
+        }
+        // A command without data is a sample call of the engine's checks: this guest hides.
+        if command.data == "{}" { Ok(honest) } else { Ok(misdeeds::commit(&command.name, honest)) }
     }
 
     fn evolve(

@@ -12,6 +12,13 @@ const FLOOD: usize = 1_000_000;
 const LINES: usize = 100_000;
 const PAGE: usize = 64 << 10;
 
+/// How deep its JSON goes.
+const DEEP: usize = 100_000;
+/// Calls before its drift shows.
+const GOOD_CALLS: u64 = 3;
+/// What it leaks a call.
+const LEAK: usize = 1 << 20;
+
 /// Survives from call to call, which nothing in a guest should.
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
@@ -27,7 +34,8 @@ pub(crate) fn commit(misdeed: &str, honest: Outcome) -> Outcome {
         }
         "eat_memory" => eat_memory(),
         "huge_answer" => with_data(honest, huge()),
-        "flood_events" => flood(honest),
+        "flood_events" => flood(honest, FLOOD),
+        "flood_few" => flood(honest, 6),
         "invalid_json" => with_data(honest, "{not json".to_owned()),
         "wrong_next" => Outcome { next: State::Json("{\"behaved\":999}".to_owned()), ..honest },
         "log_flood" => {
@@ -39,6 +47,16 @@ pub(crate) fn commit(misdeed: &str, honest: Outcome) -> Outcome {
             let calls = CALLS.fetch_add(1, Ordering::Relaxed);
             with_data(honest, format!("{{\"poison\":\"call {calls}\"}}"))
         }
+        "drift" if CALLS.fetch_add(1, Ordering::Relaxed) >= GOOD_CALLS => {
+            Outcome { next: State::Json("{\"behaved\":999}".to_owned()), ..honest }
+        }
+        "leak" => {
+            std::mem::forget(black_box(vec![1_u8; LEAK]));
+            honest
+        }
+        "big_events" => with_data(honest, format!("\"{}\"", "x".repeat(2 << 20))),
+        "deep_json" => with_data(honest, "[".repeat(DEEP) + &"]".repeat(DEEP)),
+        "not_a_number" => with_data(honest, "{\"poison\":NaN}".to_owned()),
         "peek" => {
             let found = read_models::get_many("hostile_rows", &["1".to_owned()]);
             with_data(honest, format!("{{\"poison\":\"{} rows\"}}", found.len()))
@@ -79,8 +97,8 @@ fn eat_memory() -> ! {
     }
 }
 
-fn flood(honest: Outcome) -> Outcome {
-    let events = honest.events.iter().cycle().take(FLOOD).cloned().collect();
+fn flood(honest: Outcome, count: usize) -> Outcome {
+    let events = honest.events.iter().cycle().take(count).cloned().collect();
     Outcome { events, ..honest }
 }
 

@@ -1,0 +1,399 @@
+//! What a version must show before it becomes active: that it is pure, and that it reads the log.
+//!
+//! Promises: it writes nothing and looks at a bounded sample. Sample calls are made twice in one
+//! instance and once in another and must agree byte for byte. The newest streams of its aggregates
+//! are folded in two ways by two instances and, where the version active before has the same state
+//! version, by that one too: all must come to the same bytes. Events that do not fold are reported
+//! and do not prevent anything.
+
+use bytes::Bytes;
+
+use super::ModuleVersion;
+use crate::decision::{CommandRecord, Decision, Kind, parse};
+use crate::event::guest_data;
+use crate::manifest::AggregateManifest;
+use crate::names::Name;
+use crate::query::{Query, QueryItem};
+use crate::runtime::{Command, Component, Context, Event, GuestError, Instance, State};
+use crate::storage::log::{Direction, FindError, Log, ReadError};
+
+/// How much a check looks at. Each has a default with a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckLimits {
+    /// Commands of the manifest that are tried. 256: each takes microseconds.
+    pub commands: usize,
+    /// Streams of an aggregate that are folded, those with the newest events. 16: an activation
+    /// stays a matter of milliseconds.
+    pub streams: usize,
+    /// Newest events of an aggregate among which those streams are looked for. 1,000.
+    pub newest_events: usize,
+    /// Events of a stream that are folded, from its first. 1,000: one batch.
+    pub stream_events: usize,
+    /// Streams that do not fold before no more are tried. 8: each may take the deadline.
+    pub reports: usize,
+}
+
+impl Default for CheckLimits {
+    fn default() -> Self {
+        Self { commands: 256, streams: 16, newest_events: 1_000, stream_events: 1_000, reports: 8 }
+    }
+}
+
+/// What a check looked at and found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    /// Sample calls that agreed.
+    pub calls: usize,
+    /// Streams that were folded.
+    pub streams: usize,
+    /// Events in them.
+    pub events: usize,
+    /// Streams compared with the version that was active before.
+    pub compared: usize,
+    /// Recorded streams that the version cannot fold.
+    pub not_folding: Vec<NotFolding>,
+}
+
+/// A stream that a version cannot fold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotFolding {
+    /// The stream.
+    pub stream: String,
+    /// What the module said.
+    pub reason: String,
+}
+
+/// Why a version may not become active.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum CheckError {
+    /// It is not pure, or disagrees with the version before.
+    Refused(String),
+    /// The log cannot be read.
+    Unreadable(String),
+}
+
+impl From<ReadError> for CheckError {
+    fn from(error: ReadError) -> Self {
+        Self::Unreadable(error.to_string())
+    }
+}
+
+/// A version under check, and the one it would replace.
+pub(super) struct Check<'a> {
+    pub(super) version: &'a ModuleVersion,
+    pub(super) component: &'a Component,
+    pub(super) before: Option<(&'a ModuleVersion, &'a Component)>,
+    pub(super) log: &'a Log,
+    pub(super) limits: CheckLimits,
+}
+
+impl Check<'_> {
+    /// Looks at everything there is to look at.
+    pub(super) fn run(&self) -> Result<CheckReport, CheckError> {
+        let mut report = CheckReport::default();
+        for aggregate in &self.version.manifest.aggregates {
+            self.try_commands(aggregate, &mut report)?;
+            for stream in self.newest_streams(aggregate)? {
+                if report.not_folding.len() >= self.limits.reports {
+                    break;
+                }
+                let span = (0, Direction::Forward, self.limits.stream_events);
+                let records = self.log.stream_records(&stream, span.0, span.1, span.2)?;
+                self.refold(aggregate, &stream, &records, &mut report)?;
+            }
+        }
+        Ok(report)
+    }
+
+    /// Every command the manifest names, on a new stream and with no data. Most will be refused,
+    /// which is an answer too.
+    fn try_commands(
+        &self,
+        aggregate: &AggregateManifest,
+        report: &mut CheckReport,
+    ) -> Result<(), CheckError> {
+        let stream = format!("{}-sample", aggregate.name);
+        let context = Context {
+            stream_id: &stream,
+            stream_version: 0,
+            now_ms: 1_700_000_000_000,
+            seed: 1,
+            correlation_id: "sample",
+            causation_id: "sample",
+            caller: None,
+            extra: "{}",
+        };
+        let left = self.limits.commands.saturating_sub(report.calls);
+        for command in aggregate.commands.iter().take(left) {
+            let asked = Command { id: "sample", name: &command.name, data: "{}" };
+            let what = || format!("the command {:?} with the data {{}}", command.name);
+            self.agree(what, |guest| {
+                guest.decide(&aggregate.name, None, &[], asked.clone(), context.clone())
+            })?;
+            report.calls += 1;
+        }
+        Ok(())
+    }
+
+    /// Makes one call twice in one instance and once in another.
+    fn agree<T: PartialEq + std::fmt::Debug>(
+        &self,
+        what: impl Fn() -> String,
+        call: impl Fn(&mut Instance) -> Result<T, GuestError>,
+    ) -> Result<(), CheckError> {
+        let (mut one, mut other) = (self.instance()?, self.instance()?);
+        let first = call(&mut one);
+        if let Err(GuestError::Limit(limit)) = &first {
+            let reason = format!("asked for {}, it exceeded its limit {}", what(), limit.name());
+            return Err(CheckError::Refused(reason));
+        }
+        let elsewhere = call(&mut other);
+        // After a trap there is no second time.
+        let again = if one.is_spent() { None } else { Some(call(&mut one)) };
+        for (answer, place) in [
+            (Some(elsewhere), "two fresh instances answer differently"),
+            (again, "one instance answers differently the second time"),
+        ] {
+            let Some(answer) = answer.filter(|answer| !is_same(&first, answer)) else { continue };
+            return Err(CheckError::Refused(format!(
+                "it has hidden state: asked for {}, {place}: {}",
+                what(),
+                difference(&format!("{first:?}"), &format!("{answer:?}"))
+            )));
+        }
+        Ok(())
+    }
+
+    fn instance(&self) -> Result<Instance, CheckError> {
+        self.component
+            .instantiate(&self.version.manifest.name)
+            .map_err(|error| CheckError::Refused(error.to_string()))
+    }
+
+    /// Streams with the newest events, then others by name.
+    fn newest_streams(&self, aggregate: &AggregateManifest) -> Result<Vec<String>, CheckError> {
+        let unreadable = |reason: String| CheckError::Unreadable(reason);
+        let category =
+            Name::parse(&aggregate.name).map_err(|error| unreadable(error.to_string()))?;
+        let item = QueryItem { categories: vec![category], ..QueryItem::default() };
+        let newest = self.log.head().position;
+        let found = self
+            .log
+            .find(&Query { items: vec![item] }, (newest, 1), self.limits.newest_events)
+            .map_err(|error| match error {
+                FindError::TooWide => unreadable("the index took too many steps".into()),
+                FindError::Index(reason) => unreadable(reason),
+            })?;
+        let mut streams: Vec<String> = Vec::new();
+        let mut before = None;
+        for (_, decision) in found.hits {
+            if streams.len() >= self.limits.streams {
+                return Ok(streams);
+            }
+            if before.replace(decision) == Some(decision) {
+                continue;
+            }
+            let Some(record) = self.log.record(decision)? else { continue };
+            for event in parse(&record).map_err(ReadError::from)?.events {
+                let of_aggregate = |stream: &&str| {
+                    stream.split_once('-').is_some_and(|(name, _)| name == aggregate.name)
+                };
+                if let Some(stream) = event.stream.filter(of_aggregate)
+                    && !streams.iter().any(|known| known == stream)
+                {
+                    streams.push(stream.to_owned());
+                }
+            }
+        }
+        let prefix = format!("{}-", aggregate.name);
+        for (stream, _) in self.log.streams(&prefix, None, self.limits.streams)? {
+            if streams.len() < self.limits.streams && !streams.contains(&stream) {
+                streams.push(stream);
+            }
+        }
+        Ok(streams)
+    }
+
+    /// Folds a stream: with one instance up to its newest command and on, with another at once,
+    /// and with the version before. In between, that command is decided again.
+    fn refold(
+        &self,
+        aggregate: &AggregateManifest,
+        stream: &str,
+        records: &[Bytes],
+        report: &mut CheckReport,
+    ) -> Result<(), CheckError> {
+        let decisions: Vec<_> = records
+            .iter()
+            .map(|record| parse(record))
+            .collect::<Result<_, _>>()
+            .map_err(ReadError::from)?;
+        let newest = decisions.iter().rposition(|d| matches!(d.kind, Kind::Command(_)));
+        let (early, late) = decisions.split_at_checked(newest.unwrap_or(0)).unwrap_or_default();
+        let (early, late) = (texts(stream, early), texts(stream, late));
+        let (early, late) = (events(&early), events(&late));
+        let all: Vec<_> = early.iter().chain(&late).cloned().collect();
+        let name = aggregate.name.as_str();
+
+        let mut one = self.instance()?;
+        let in_parts = fold(&mut one, name, None, &early).and_then(|state| {
+            let whole = fold(&mut one, name, state.as_ref(), &late)?;
+            Ok((state, whole))
+        });
+        let at_once = fold(&mut self.instance()?, name, None, &all);
+        let ((state, in_parts), at_once) = match (in_parts, at_once) {
+            (Ok(in_parts), Ok(at_once)) => (in_parts, at_once),
+            (Err(reason), _) | (_, Err(reason)) => {
+                report.not_folding.push(NotFolding { stream: stream.to_owned(), reason });
+                return Ok(());
+            }
+        };
+        report.streams += 1;
+        report.events += all.len();
+        if let Some(differs) = difference_of(in_parts.as_ref(), at_once.as_ref()) {
+            return Err(CheckError::Refused(format!(
+                "it has hidden state, or its evolve depends on how events are cut into batches: \
+                 two fresh instances fold the stream {stream} to different states: {differs}"
+            )));
+        }
+        if let Some(Kind::Command(record)) =
+            newest.and_then(|at| decisions.get(at)).map(|d| &d.kind)
+        {
+            self.decide_again(name, record, state.as_ref())?;
+            report.calls += 1;
+        }
+        self.compare_with_before(aggregate, stream, &all, at_once.as_ref(), report)
+    }
+
+    fn decide_again(
+        &self,
+        aggregate: &str,
+        record: &CommandRecord<'_>,
+        state: Option<&State>,
+    ) -> Result<(), CheckError> {
+        let asked = Command { id: record.command_id, name: record.command, data: record.data };
+        let recorded = &record.context;
+        let context = Context {
+            stream_id: recorded.stream,
+            stream_version: recorded.stream_version,
+            now_ms: recorded.now_ms,
+            seed: recorded.seed,
+            correlation_id: recorded.correlation_id,
+            causation_id: recorded.causation_id,
+            caller: record.caller,
+            extra: recorded.extra,
+        };
+        let what =
+            || format!("the recorded command {:?} of {}", record.command_id, recorded.stream);
+        self.agree(what, |guest| {
+            guest.decide(aggregate, state, &[], asked.clone(), context.clone())
+        })
+    }
+
+    fn compare_with_before(
+        &self,
+        aggregate: &AggregateManifest,
+        stream: &str,
+        all: &[Event<'_>],
+        state: Option<&State>,
+        report: &mut CheckReport,
+    ) -> Result<(), CheckError> {
+        let Some((before, component)) = self.before else { return Ok(()) };
+        let name = aggregate.name.as_str();
+        let same = before
+            .manifest
+            .aggregates
+            .iter()
+            .find(|other| other.name == name && other.state_version == aggregate.state_version);
+        let (Some(_), Ok(mut instance)) = (same, component.instantiate(&before.manifest.name))
+        else {
+            return Ok(());
+        };
+        // What the version before cannot fold is no fault of this one.
+        let Ok(theirs) = fold(&mut instance, name, None, all) else { return Ok(()) };
+        report.compared += 1;
+        let Some(differs) = difference_of(theirs.as_ref(), state) else { return Ok(()) };
+        Err(CheckError::Refused(format!(
+            "its state of the stream {stream} differs from that of version {}, and both say \
+             state version {}: {differs}; give the new state a higher state version, or fold to \
+             the same bytes",
+            before.manifest.version, aggregate.state_version
+        )))
+    }
+}
+
+/// Folds events; before the first there is no state.
+fn fold(
+    instance: &mut Instance,
+    aggregate: &str,
+    state: Option<&State>,
+    events: &[Event<'_>],
+) -> Result<Option<State>, String> {
+    if events.is_empty() {
+        return Ok(state.cloned());
+    }
+    match instance.evolve(aggregate, state, events) {
+        Ok(Ok(state)) => Ok(Some(state)),
+        Ok(Err(reason)) => Err(reason),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+type Texts<'a> = Vec<(&'a crate::event::RecordedEvent<'a>, std::borrow::Cow<'a, str>)>;
+
+fn texts<'a>(stream: &str, decisions: &'a [Decision<'a>]) -> Texts<'a> {
+    decisions
+        .iter()
+        .flat_map(|decision| &decision.events)
+        .filter(|event| event.stream == Some(stream))
+        .map(|event| (event, guest_data(event.content_type, event.data)))
+        .collect()
+}
+
+fn events<'a>(texts: &'a Texts<'a>) -> Vec<Event<'a>> {
+    texts.iter().map(|(event, data)| Event::of(event, data)).collect()
+}
+
+/// Failures of the guest's code are the same whatever they say.
+fn is_same<T: PartialEq>(a: &Result<T, GuestError>, b: &Result<T, GuestError>) -> bool {
+    match (a, b) {
+        (Ok(a), Ok(b)) => a == b,
+        (Err(_), Err(_)) => true,
+        _ => false,
+    }
+}
+
+fn difference_of(a: Option<&State>, b: Option<&State>) -> Option<String> {
+    let text = |state: Option<&State>| match state {
+        None => "no state".to_owned(),
+        Some(State::Json(json)) => json.clone(),
+        Some(State::Bytes(bytes)) => format!("{bytes:02x?}"),
+    };
+    (a != b).then(|| difference(&text(a), &text(b)))
+}
+
+/// Where two texts part, with some of what is around.
+fn difference(a: &str, b: &str) -> String {
+    const AROUND: usize = 40;
+    let same = a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count();
+    let part = |text: &str| {
+        text.chars().skip(same.saturating_sub(AROUND)).take(2 * AROUND).collect::<String>()
+    };
+    format!("from character {same} on, {:?} against {:?}", part(a), part(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_is_shown_with_what_is_around() {
+        let (a, b) = ("x".repeat(100) + "1y", "x".repeat(100) + "2y");
+        let said = difference(&a, &b);
+        assert!(said.starts_with("from character 100 on, "), "{said}");
+        assert!(said.contains("x1y") && said.contains("x2y") && said.len() < 200, "{said}");
+        let state = |json: &str| State::Json(json.to_owned());
+        assert_eq!(difference_of(Some(&state("1")), Some(&state("1"))), None);
+        assert!(difference_of(Some(&state("1")), None).is_some());
+    }
+}
