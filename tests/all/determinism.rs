@@ -8,16 +8,13 @@ use std::time::Duration;
 use factum::clock::Clock;
 use factum::decision::{CommandRecord, Decision, Kind, Outcome, parse};
 use factum::event::guest_data;
-use factum::runtime::{
-    Command, CompileLimits, CompilerProgram, Component, Context, Event, Failure, GateLimits,
-    GuestLimits, Instance, Runtime, RuntimeOptions, State,
-};
+use factum::runtime::{Command, Component, Context, Event, Failure, Instance, Runtime, State};
 use factum::storage::data_dir::DataDir;
 use factum::storage::log::{Log, LogLimits};
 use factum::tasks::Spawner;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, account, flights};
+use crate::harness::{Client, Server, account, flights, runtime};
 use crate::projections::fly;
 
 /// A component in both its forms.
@@ -97,16 +94,8 @@ fn every_example_decides_and_folds_the_same_again_cold_warm_and_elsewhere() {
     assert!(metrics.contains(series), "{metrics}");
     server.stop();
 
-    let spawner = Spawner::default();
     let cache = tempfile::tempdir().expect("a directory");
-    let options = RuntimeOptions {
-        guests: GuestLimits::default(),
-        gate: GateLimits::default(),
-        compile: CompileLimits::default(),
-        compiler: CompilerProgram::InProcess,
-        cache: cache.path().to_owned(),
-    };
-    let runtime = Runtime::new(options, &spawner).expect("starts");
+    let runtime = runtime(cache.path());
     let components: HashMap<_, _> = [("account", account()), ("flights", flights())]
         .map(|(name, bytes)| (name, load(&runtime, bytes)))
         .into();

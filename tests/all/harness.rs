@@ -9,4 +9,4 @@ pub use guests::{
     hostile_reshaped, hostile_state_v2, workspace,
 };
 pub use kills::{Random, under_kills};
-pub use server::{Answer, Client, Server, command};
+pub use server::{Answer, Client, Server, command, runtime};

@@ -5,6 +5,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use factum::runtime::{
+    CompileLimits, CompilerProgram, GateLimits, GuestLimits, Runtime, RuntimeOptions,
+};
+use factum::tasks::Spawner;
 use serde_json::Value;
 
 /// Nothing here waits longer than this.
@@ -111,6 +115,18 @@ impl Drop for Server {
 /// The binary under test.
 pub fn command() -> Command {
     Command::new(env!("CARGO_BIN_EXE_factum"))
+}
+
+/// The runtime as a library, with the compiler of the binary under test.
+pub fn runtime(cache: &Path) -> Runtime {
+    let options = RuntimeOptions {
+        guests: GuestLimits::default(),
+        gate: GateLimits::default(),
+        compile: CompileLimits::default(),
+        compiler: CompilerProgram::Child(env!("CARGO_BIN_EXE_factum").into()),
+        cache: cache.to_owned(),
+    };
+    Runtime::new(options, &Spawner::default()).expect("starts")
 }
 
 /// A client of one server; cheap to clone.

@@ -4,13 +4,9 @@
 use std::collections::BTreeSet;
 
 use arbitrary::{Arbitrary, Unstructured};
-use factum::runtime::{
-    CompileLimits, CompilerProgram, GateLimits, GuestLimits, Runtime, RuntimeOptions,
-};
-use factum::tasks::Spawner;
 
 use super::bytes::saying;
-use crate::harness::{Random, Server, account};
+use crate::harness::{Random, Server, account, runtime};
 
 /// `FACTUM_SUITE=full` makes ten times as many.
 fn many(count: usize) -> usize {
@@ -19,18 +15,6 @@ fn many(count: usize) -> usize {
     } else {
         count
     }
-}
-
-fn runtime(dir: &std::path::Path) -> Runtime {
-    let options = RuntimeOptions {
-        guests: GuestLimits::default(),
-        gate: GateLimits::default(),
-        compile: CompileLimits::default(),
-        // Nothing may get so far.
-        compiler: CompilerProgram::Child("/nobody/compiles/here".into()),
-        cache: dir.to_owned(),
-    };
-    Runtime::new(options, &Spawner::default()).expect("starts")
 }
 
 fn below(random: &Random, end: usize) -> usize {
@@ -84,7 +68,7 @@ fn flipped_bits_are_refused_or_harmless() {
     let (runtime, random) = (runtime(dir.path()), Random::from_time());
     // In a large component most bits are code; in a small one, what holds it together.
     let small = saying(r#"{"name":"small","version":"1.0.0","contract":"0.1.0"}"#);
-    for (whole, count) in [(account(), many(4_000)), (&small, many(16_000))] {
+    for (whole, count) in [(account(), many(2_000)), (&small, many(18_000))] {
         runtime.check(whole).expect("fits");
         let refused = (0..count).filter(|_| runtime.check(&flipped(whole, &random)).is_err());
         let refused = refused.count();
