@@ -1,5 +1,5 @@
-//! Queries that a module answers itself, for what indexes cannot say: read-only, under the limits of
-//! every call of a guest.
+//! Queries that a module answers itself, for what indexes cannot say: read-only, under the limits
+//! of every call of a guest.
 
 use std::sync::Arc;
 
