@@ -112,6 +112,31 @@ fn what_a_unique_index_cannot_hold_stops_the_projection_before_that_event() {
 }
 
 #[test]
+fn a_query_that_looks_at_too_much_is_refused_with_the_index_it_needs() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start_with(dir.path(), &["--scan-rows", "20"]);
+    let client = &server.client;
+    server.install(counting());
+    let position = count_to(client, &[1; 30]);
+    let path = format!("/v1/read-models/counts?order=-count&limit=5&min_position={position}");
+    let refused = client.get(&path);
+    assert_eq!(refused.json["limit"], "scan_rows");
+    let index = json!({"name": "by_count", "paths": ["-count"]});
+    assert_eq!(refused.json["index"], index);
+    assert!(refused.problem(422, "index_needed").contains(&index.to_string()));
+    // By key, and a count that says how far it got, take no index.
+    let page = client.get("/v1/read-models/counts?limit=5&count=20&where=count:ge:1").ok().json;
+    assert_eq!((keys(&page).len(), &page["count"]), (5, &json!({"rows": 20, "exact": false})));
+    // The index that was named is the one that helps.
+    server.install(counting_indexed());
+    let mut looks = 0;
+    while client.get(&path).status != 200 {
+        looks += 1;
+        assert!(looks < 1_000, "the index does not help");
+    }
+}
+
+#[test]
 fn a_query_that_makes_no_sense_gets_a_problem_that_says_why() {
     let dir = tempfile::tempdir().expect("a directory");
     let server = Server::start(dir.path());

@@ -89,7 +89,9 @@ impl Generation {
 
     /// Whether so much is gathered that it should be written, though there is more to come.
     pub(super) fn is_full(&self) -> bool {
-        self.overlay.read().bytes() >= self.limits.overlay_bytes
+        let overlay = self.overlay.read();
+        overlay.bytes() >= self.limits.overlay_bytes
+            || overlay.was_scanned()
             || self.gathered.is_some_and(|since| since.elapsed() >= self.limits.overlay_for)
     }
 

@@ -1,9 +1,10 @@
 //! Changes that are not in the file yet. A projection that is behind gathers many before it writes
 //! them: a document that is changed a hundred times is then written once.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-use std::ops::Bound;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::{Bound, RangeBounds};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::document::Index;
 use crate::runtime::Change;
@@ -12,7 +13,9 @@ use crate::storage::read_models::{Conflict, ReadModelError, RowChange, View, Wri
 /// What an entry costs besides its bytes, about.
 const ENTRY_BYTES: usize = 96;
 
-type Documents = BTreeMap<String, Option<String>>;
+/// By key. Not in their order: looking one up is what costs, and they are sorted when they are
+/// written.
+type Documents = HashMap<String, Option<String>>;
 
 /// Changes over a file, each document's last.
 #[derive(Debug, Default)]
@@ -20,6 +23,8 @@ pub(super) struct Overlay {
     /// By collection; there are few.
     collections: Vec<(String, Documents)>,
     bytes: usize,
+    /// Whether someone wanted documents in their order.
+    was_scanned: AtomicBool,
     owners: Owners,
 }
 
@@ -41,6 +46,11 @@ impl Overlay {
     /// Bytes that it holds, about.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Whether it should stay small, since someone wants documents in their order.
+    pub(super) fn was_scanned(&self) -> bool {
+        self.was_scanned.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -167,10 +177,12 @@ impl Overlay {
         }
     }
 
-    /// All changes, as the storage takes them.
+    /// All changes, as the storage takes them: by collection, in the order of their keys.
     pub(super) fn changes(&self) -> impl Iterator<Item = RowChange<'_>> {
         self.collections.iter().flat_map(|(collection, documents)| {
-            documents.iter().map(|(key, document)| RowChange {
+            let mut sorted: Vec<_> = documents.iter().collect();
+            sorted.sort_unstable_by_key(|(key, _)| *key);
+            sorted.into_iter().map(move |(key, document)| RowChange {
                 collection,
                 key,
                 document: document.as_deref(),
@@ -200,9 +212,13 @@ impl Overlay {
         from: Bound<&str>,
         mut each: impl FnMut(&str, &str) -> bool,
     ) -> Result<(), ReadModelError> {
-        let none = Documents::new();
-        let documents = self.documents(collection).unwrap_or(&none);
-        let mut changed = documents.range::<str, _>((from, Bound::Unbounded)).peekable();
+        self.was_scanned.store(true, Ordering::Relaxed);
+        let range = (from, Bound::Unbounded);
+        let documents = self.documents(collection).into_iter().flatten();
+        let inside =
+            documents.filter(|(key, _)| RangeBounds::<str>::contains(&range, key.as_str()));
+        let sorted: BTreeMap<_, _> = inside.collect();
+        let mut changed = sorted.into_iter().peekable();
         let mut offer = |key: &str, document: &Option<String>| {
             document.as_ref().is_none_or(|document| each(key, document))
         };
