@@ -5,6 +5,7 @@
 
 mod error;
 mod idempotency;
+mod meter;
 mod module;
 mod order;
 mod record;
@@ -26,6 +27,7 @@ use crate::names::{Key, Name, StreamId};
 use crate::storage::log::{Log, ReadError};
 
 pub use error::CommandError;
+pub use meter::{FuelFigure, FuelFigures, Meter};
 pub use module::{ActiveModule, Instances, WorkerLimits};
 pub use order::{Order, Turn};
 pub use throttle::ThrottleLimits;

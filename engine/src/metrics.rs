@@ -44,6 +44,11 @@ impl Metrics {
         metrics::set_global_recorder(recorder).map_err(|error| error.to_string())?;
         metrics::describe_counter!("factum_commands_total", "Commands by what became of them");
         metrics::describe_counter!("factum_http_requests_total", "Requests by route and answer");
+        metrics::describe_counter!("factum_guest_fuel_total", "Fuel of a sample of calls");
+        metrics::describe_counter!(
+            "factum_guest_metered_total",
+            "Decisions, and events folded, in that sample"
+        );
         metrics::describe_histogram!(
             "factum_append_duration_seconds",
             "Time to make a group of records durable"

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use crate::clock::Clock;
-use crate::commands::{ActiveModule, Routes, WorkerLimits};
+use crate::commands::{ActiveModule, FuelFigures, Routes, WorkerLimits};
 use crate::decision::Hash;
 use crate::manifest::{Manifest, ManifestError};
 use crate::projections::Projections;
@@ -105,6 +105,8 @@ pub struct ModuleStatus {
     pub throttled: bool,
     /// Why it was not started, if it was not.
     pub quarantined: Option<String>,
+    /// What its sampled calls cost since the version began to answer.
+    pub fuel: FuelFigures,
     /// What it may use.
     pub limits: ModuleLimits,
     /// All versions, by version.
@@ -231,6 +233,7 @@ impl Modules {
                 active: active.get(name).cloned(),
                 fresh_instances: routes.of_module(name).is_some_and(ActiveModule::is_fresh),
                 throttled: routes.of_module(name).is_some_and(ActiveModule::is_throttled),
+                fuel: routes.of_module(name).map(ActiveModule::fuel).unwrap_or_default(),
                 limits: self.whole_limits(name),
                 quarantined: quarantined.get(name).cloned(),
                 versions: versions.values().cloned().collect(),

@@ -124,8 +124,25 @@ pub struct RuntimeOptions {
 #[derive(Clone)]
 pub struct Runtime {
     loader: Arc<Loader>,
-    linker: Arc<Linker<Host>>,
+    live: Build,
+    metered: Build,
     limits: GuestLimits,
+}
+
+/// One form of code, and what is linked to it.
+#[derive(Clone)]
+struct Build {
+    engine: wasmtime::Engine,
+    linker: Arc<Linker<Host>>,
+}
+
+impl Build {
+    fn new(config: &Config) -> Result<Self, String> {
+        let engine = wasmtime::Engine::new(config)
+            .map_err(|error| format!("the Wasm runtime cannot start: {error:#}"))?;
+        let linker = linker(&engine).map_err(|error| format!("{error:#}"))?;
+        Ok(Self { engine, linker: Arc::new(linker) })
+    }
 }
 
 impl std::fmt::Debug for Runtime {
@@ -141,26 +158,39 @@ impl Runtime {
     /// A sentence, when the machine cannot give what the configuration asks for.
     pub fn new(options: RuntimeOptions, spawner: &Spawner) -> Result<Self, String> {
         let limits = options.guests;
-        let engine = wasmtime::Engine::new(&config(&limits))
-            .map_err(|error| format!("the Wasm runtime cannot start: {error:#}"))?;
-        let linker = linker(&engine).map_err(|error| format!("{error:#}"))?;
-        let weak = engine.weak();
+        let (live, metered) = (Build::new(&config(&limits))?, Build::new(&metered_config())?);
+        let weak = [live.engine.weak(), metered.engine.weak()];
         // It ends within a tick of the last engine handle, so nobody needs to join it.
         drop(spawner.thread("guest-deadlines", move || {
-            while let Some(engine) = weak.upgrade() {
-                engine.increment_epoch();
-                drop(engine);
+            loop {
+                let engines: Vec<_> =
+                    weak.iter().filter_map(wasmtime::EngineWeak::upgrade).collect();
+                if engines.is_empty() {
+                    return;
+                }
+                engines.iter().for_each(wasmtime::Engine::increment_epoch);
+                drop(engines);
                 std::thread::sleep(TICK);
             }
         }));
-        let loader = Loader::new(engine, options)?;
-        Ok(Self { loader: Arc::new(loader), linker: Arc::new(linker), limits })
+        let loader = Loader::new(live.engine.clone(), metered.engine.clone(), options)?;
+        Ok(Self { loader: Arc::new(loader), live, metered, limits })
     }
 
     /// What guests may use.
     #[must_use]
     pub fn limits(&self) -> &GuestLimits {
         &self.limits
+    }
+
+    /// Looks at a component as [`Self::load`] does before it compiles: quickly, and running
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`LoadError`] when it is no component, exceeds a limit of the gate, or does not fit the
+    /// contract.
+    pub fn check(&self, bytes: &[u8]) -> Result<(), LoadError> {
+        self.loader.check(bytes)
     }
 
     /// Checks a component, compiles it unless it was compiled before, and links it. Compiling may
@@ -170,7 +200,16 @@ impl Runtime {
     /// [`LoadError`] when it is no component, costs too much, or does not fit the contract.
     pub fn load(&self, bytes: &[u8]) -> Result<Component, LoadError> {
         let (digest, compiled) = self.loader.load(bytes)?;
-        Component::link(&self.linker, self.limits, digest, &compiled)
+        Component::link(&self.live.linker, self.limits, digest, &compiled)
+    }
+
+    /// The same for a form whose calls count their fuel, at a price in time: for a sample.
+    ///
+    /// # Errors
+    /// As [`Runtime::load`].
+    pub fn load_metered(&self, bytes: &[u8]) -> Result<Component, LoadError> {
+        let (digest, compiled) = self.loader.load_metered(bytes)?;
+        Component::link(&self.metered.linker, self.limits, digest, &compiled)
     }
 
     /// Forgets the code of a component that turned out to be none that is kept.
@@ -206,17 +245,25 @@ fn config(limits: &GuestLimits) -> Config {
         .total_core_instances(4_000)
         .total_memories(1_000)
         .total_tables(4_000);
-    let mut config = code_settings();
+    let mut config = code_settings(false);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config.max_wasm_stack(512 << 10);
     config
 }
 
+/// The same code with its fuel counted. A sample of calls needs no pool.
+fn metered_config() -> Config {
+    let mut config = code_settings(true);
+    config.max_wasm_stack(512 << 10);
+    config
+}
+
 /// What the code of a component depends on: the same in the server and in its compiler.
-fn code_settings() -> Config {
+fn code_settings(metered: bool) -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
+        .consume_fuel(metered)
         .cranelift_nan_canonicalization(true)
         .wasm_features(
             WasmFeatures::THREADS | WasmFeatures::RELAXED_SIMD | WasmFeatures::MEMORY64,

@@ -20,7 +20,7 @@ const IMPORTS: [(&str, &str); 22] = [
     ("manifest", "document names"),
     ("clock", ""),
     ("tasks", ""),
-    ("runtime", "decision event tasks"),
+    ("runtime", "clock decision event tasks"),
     ("storage", "clock decision document event expected names query tasks"),
     ("commands", "clock decision event expected json manifest names runtime storage tasks"),
     ("appends", "commands decision event expected names query storage"),
@@ -44,12 +44,15 @@ const IMPORTS: [(&str, &str); 22] = [
     ("client", ""),
 ];
 
-/// One heavy dependency, one folder.
-const ONLY_IN: [(&str, &str); 4] = [
+/// One heavy dependency, one folder; the contract is made into bytes where guests are built and
+/// where they are held to it.
+const ONLY_IN: [(&str, &str); 6] = [
     ("redb", "storage"),
     ("wasmtime", "runtime"),
     ("axum", "http"),
-    ("wit_component", "guest_build"),
+    ("wasmparser", "runtime"),
+    ("wit_parser", "runtime"),
+    ("wit_component", "guest_build runtime"),
 ];
 
 struct Source {
@@ -121,7 +124,7 @@ fn a_heavy_dependency_lives_in_one_folder() {
         for (dependency, home) in ONLY_IN {
             let code = source.text.lines().filter(|line| !line.trim_start().starts_with("//"));
             let mut uses = code.filter(|line| line.contains(&format!("{dependency}::")));
-            if source.module != home && uses.next().is_some() {
+            if !home.split(' ').any(|home| source.module == home) && uses.next().is_some() {
                 faults.push(format!("{} uses {dependency}", source.path.display()));
             }
         }

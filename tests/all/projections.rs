@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::{Client, Server, flights};
 
 /// Schedules, departs and lands flights of one carrier; answers the last position.
-fn fly(client: &Client, from: u64, count: u64) -> u64 {
+pub fn fly(client: &Client, from: u64, count: u64) -> u64 {
     let mut lines = String::new();
     for n in from..from + count {
         let id = format!("UA-{n}-20130101-EWR-0515");

@@ -49,6 +49,9 @@ pub(super) struct ServeArgs {
     /// Memory that one instance of a module may have, in bytes
     #[arg(long, value_name = "BYTES")]
     guest_memory_bytes: Option<usize>,
+    /// Bytes of a module's component
+    #[arg(long, value_name = "BYTES")]
+    component_bytes: Option<usize>,
     /// Processor time that compiling a module may take, in seconds
     #[arg(long, value_name = "SECONDS")]
     compile_cpu_seconds: Option<u64>,
@@ -160,6 +163,7 @@ fn options(args: &ServeArgs, compiler: CompilerProgram) -> Options {
     set(&mut options.in_flight_commands, args.in_flight_commands);
     set(&mut options.projections.scan_rows, args.scan_rows);
     set(&mut options.guests.memory_bytes, args.guest_memory_bytes);
+    set(&mut options.guests.component_bytes, args.component_bytes);
     let set = |to: &mut u64, from: Option<u64>| *to = from.unwrap_or(*to);
     set(&mut options.log.min_free_disk_bytes, args.min_free_disk_bytes);
     set(&mut options.guests.deadline_ms, args.guest_deadline_ms);

@@ -11,6 +11,7 @@ use metrics::Counter;
 use serde::{Deserialize, Serialize};
 
 use super::error::CommandError;
+use super::meter::{Fuel, FuelFigures, Meter};
 use super::throttle::{Throttle, ThrottleLimits};
 use super::worker::{Attempt, Job, Worker};
 use crate::clock::Clock;
@@ -32,10 +33,15 @@ pub struct WorkerLimits {
     pub hot_bytes: usize,
     /// One in so many decisions is checked against `evolve` in a fresh instance. 1,000.
     pub verify_every: u32,
+    /// One in so many decisions of a thread runs metered, in a fresh instance. 1,000.
+    pub meter_every: u32,
     /// Events that one command may append. 1,000: one answer stays readable.
     pub events_per_command: usize,
-    /// Bytes of data in the events that one command may append. 1 MiB: what one direct append may.
+    /// Bytes of the events that one command may append, or of its rejection. 1 MiB: what one
+    /// direct append may.
     pub event_bytes: usize,
+    /// Tags of one event. 100: each is an entry of the index.
+    pub event_tags: usize,
     /// Events that one call of `evolve` folds. 1,000: a batch amortises the crossing.
     pub fold_batch: usize,
     /// Whether an instance is used again. It is: a fresh one costs some 25 us a call.
@@ -61,8 +67,10 @@ impl Default for WorkerLimits {
             queue: 4096,
             hot_bytes: 32 << 20,
             verify_every: 1_000,
+            meter_every: 1_000,
             events_per_command: 1_000,
             event_bytes: 1 << 20,
+            event_tags: 100,
             fold_batch: 1_000,
             instances: Instances::Reused,
             throttle: ThrottleLimits::default(),
@@ -89,6 +97,8 @@ pub(super) struct Identity {
     /// Set when it was caught with hidden state: from then on each call gets a fresh instance.
     pub(super) fresh: AtomicBool,
     pub(super) throttle: Throttle,
+    pub(super) meter: Meter,
+    pub(super) fuel: Fuel,
 }
 
 impl Identity {
@@ -119,7 +129,7 @@ impl ActiveModule {
     #[must_use]
     pub fn start(
         manifest: &Manifest,
-        component: Component,
+        (component, meter): (Component, Meter),
         log: &Log,
         limits: &WorkerLimits,
         clock: &Clock,
@@ -131,6 +141,8 @@ impl ActiveModule {
             component,
             fresh: AtomicBool::new(limits.instances == Instances::Fresh),
             throttle: Throttle::new(limits.throttle),
+            meter,
+            fuel: Fuel::new(manifest),
         });
         let (mut workers, mut threads) = (Vec::new(), Vec::new());
         for number in 0..limits.threads.max(1) {
@@ -170,6 +182,12 @@ impl ActiveModule {
     #[must_use]
     pub fn is_fresh(&self) -> bool {
         self.identity.fresh.load(Ordering::Relaxed)
+    }
+
+    /// What its sampled calls cost.
+    #[must_use]
+    pub fn fuel(&self) -> FuelFigures {
+        self.identity.fuel.figures()
     }
 
     /// Whether it is slowed down because it kept hitting its deadline.

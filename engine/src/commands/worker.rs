@@ -20,14 +20,17 @@ use super::Command;
 use super::error::CommandError;
 use super::idempotency::Running;
 use super::module::{Identity, WorkerLimits};
-use super::record::{Circumstance, checked_events, context, draft};
+use super::record::{
+    Circumstance, checked_events, checked_rejection, checked_state, context, cut, draft, exceeded,
+    rejection_bytes,
+};
 use super::states::{Hot, HotStates};
 use crate::clock::{Clock, new_seed};
 use crate::decision::Draft;
 use crate::event::NewEvent;
 use crate::expected::{ExpectedVersion, VersionConflict};
 use crate::names::{Name, StreamId};
-use crate::runtime::{self, Failure, GuestError, Instance, Limit};
+use crate::runtime::{self, Component, Failure, GuestError, Instance, Limit};
 use crate::storage::log::{AppendReply, Expectation, Lineage, Log, Submission, Work};
 
 /// Streams whose first decision was verified, before the set starts anew. A million hashes: 8 MB.
@@ -99,6 +102,7 @@ pub(super) struct Worker {
     verified: HashSet<u64>,
     hasher: RandomState,
     until_verified: u32,
+    until_metered: u32,
 }
 
 /// What a guest decided, ready to be recorded.
@@ -117,6 +121,7 @@ impl Worker {
         Self {
             states: HotStates::new(limits.hot_bytes),
             until_verified: limits.verify_every,
+            until_metered: limits.meter_every,
             identity,
             log,
             limits,
@@ -196,7 +201,9 @@ impl Worker {
             None => Ok(None),
             Some(state) => self
                 .call(|instance| instance.inspect(aggregate.as_str(), state))
-                .and_then(|answer| answer.map_err(|reason| self.fault(reason)))
+                .and_then(|answer| {
+                    answer.and_then(|json| checked_state(&json)).map_err(|r| self.fault(r))
+                })
                 .map(|json| Some(AggregateState { json, version: hot.version })),
         };
         let lineage = Arc::clone(&hot.lineage);
@@ -230,31 +237,39 @@ impl Worker {
         };
         let aggregate = command.aggregate.as_str();
         let state = before.state.as_ref();
-        let answer =
-            self.call(|instance| instance.decide(aggregate, state, &[], question, context()))?;
         let module = Arc::clone(&self.identity);
+        let metered = self.metered();
+        let ask = |instance: &mut Instance| {
+            let answer = instance.decide(aggregate, state, &[], question, context())?;
+            Ok((answer, instance.fuel()))
+        };
+        let (answer, fuel) = match &metered {
+            Some(metered) => self.call_fresh(metered, ask)?,
+            None => self.call(ask)?,
+        };
+        if let Some(fuel) = fuel {
+            module.fuel.decided(command.name.as_str(), fuel);
+        }
         match answer {
             Ok(outcome) => {
-                if outcome.events.len() > self.limits.events_per_command {
-                    return Err(self.failed(&GuestError::Limit(Limit::Events)));
-                }
-                let bytes: usize = outcome.events.iter().map(|event| event.data.len()).sum();
-                if bytes > self.limits.event_bytes {
-                    return Err(self.failed(&GuestError::Limit(Limit::EventBytes)));
+                if let Some(limit) = exceeded(&outcome.events, &self.limits) {
+                    return Err(self.failed(&GuestError::Limit(limit)));
                 }
                 let events = checked_events(outcome.events).map_err(|reason| self.fault(reason))?;
                 if events.is_empty() {
                     // Nothing happened, so the state is what it was, whatever the guest says.
                     let hash = before.hash.unwrap_or_else(|| outcome.next.hash());
                     let decided = Ok((&[][..], hash));
-                    let draft = draft(command, module.module_ref(), &context(), before, decided);
+                    let module = module.module_ref();
+                    let draft = draft(command, module, &context(), before, decided, fuel);
                     return Ok(Decided { draft, after: before.clone() });
                 }
                 let now_ms = circumstance.now_ms;
-                self.verify(aggregate, stream, before, &events, now_ms, &outcome.next)?;
+                let decided = (&*events, now_ms, &outcome.next);
+                self.verify(aggregate, stream, before, decided, metered.as_ref())?;
                 let hash = outcome.next.hash();
-                let draft =
-                    draft(command, module.module_ref(), &context(), before, Ok((&events, hash)));
+                let (module, decided) = (module.module_ref(), Ok((&*events, hash)));
+                let draft = draft(command, module, &context(), before, decided, fuel);
                 let after = Hot {
                     state: Some(outcome.next),
                     hash: Some(hash),
@@ -264,13 +279,16 @@ impl Worker {
                 Ok(Decided { draft, after })
             }
             Err(Failure::Rejected(rejection)) => {
+                if rejection_bytes(&rejection) > self.limits.event_bytes {
+                    return Err(self.failed(&GuestError::Limit(Limit::EventBytes)));
+                }
                 let rejection = checked_rejection(rejection).map_err(|r| self.fault(r))?;
-                let draft =
-                    draft(command, module.module_ref(), &context(), before, Err(&rejection));
+                let (module, decided) = (module.module_ref(), Err(&rejection));
+                let draft = draft(command, module, &context(), before, decided, fuel);
                 Ok(Decided { draft, after: before.clone() })
             }
-            Err(Failure::Invalid(reason)) => Err(CommandError::Invalid(reason)),
-            Err(Failure::Unknown(reason)) => Err(CommandError::UnknownCommand(reason)),
+            Err(Failure::Invalid(reason)) => Err(CommandError::Invalid(cut(reason))),
+            Err(Failure::Unknown(reason)) => Err(CommandError::UnknownCommand(cut(reason))),
             Err(Failure::Fault(reason)) => Err(self.fault(reason)),
         }
     }
@@ -293,6 +311,30 @@ impl Worker {
         if !instance.is_spent() {
             self.instance = Some(instance);
         }
+        self.answered(answer)
+    }
+
+    /// Calls an instance that no call was made in before and none will be after.
+    fn call_fresh<T>(
+        &self,
+        component: &Component,
+        call: impl FnOnce(&mut Instance) -> Result<T, GuestError>,
+    ) -> Result<T, CommandError> {
+        let fresh = component.instantiate(&self.identity.name);
+        self.answered(fresh.and_then(|mut instance| call(&mut instance)))
+    }
+
+    /// The metered form of the component, when its turn has come and it is there.
+    fn metered(&mut self) -> Option<Component> {
+        self.until_metered = self.until_metered.saturating_sub(1);
+        if self.until_metered > 0 {
+            return None;
+        }
+        self.until_metered = self.limits.meter_every;
+        self.identity.meter.component().cloned()
+    }
+
+    fn answered<T>(&self, answer: Result<T, GuestError>) -> Result<T, CommandError> {
         match &answer {
             Err(GuestError::Limit(Limit::Deadline)) => self.identity.throttle.overdue(),
             _ => self.identity.throttle.in_time(),
@@ -301,7 +343,7 @@ impl Worker {
     }
 
     fn fault(&self, reason: String) -> CommandError {
-        CommandError::ModuleFault { module: self.identity.name.clone(), reason }
+        CommandError::ModuleFault { module: self.identity.name.clone(), reason: cut(reason) }
     }
 
     fn failed(&self, error: &GuestError) -> CommandError {
@@ -312,14 +354,4 @@ impl Worker {
             GuestError::Trap(_) | GuestError::Instantiate(_) => self.fault(error.to_string()),
         }
     }
-}
-
-/// A rejection whose details can be shown as JSON.
-fn checked_rejection(mut rejection: runtime::Rejection) -> Result<runtime::Rejection, String> {
-    if let Some(details) = &rejection.details {
-        let compact = crate::json::compact(details)
-            .map_err(|error| format!("the details of its rejection are not JSON: {error}"))?;
-        rejection.details = Some(compact.into_owned());
-    }
-    Ok(rejection)
 }

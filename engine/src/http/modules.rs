@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::extract::{Request, State};
 use serde::{Deserialize, Serialize};
 
+use crate::commands::FuelFigure;
 use crate::manifest::Manifest;
 use crate::modules::{CheckReport, ModuleLimits, ModuleStatus, ModuleVersion, Upload};
 use crate::tasks;
@@ -31,8 +32,23 @@ struct ModuleView<'a> {
     fresh_instances: bool,
     throttled: bool,
     quarantined: Option<&'a str>,
+    /// Of a sample of calls.
+    fuel: FuelView<'a>,
     limits: &'a ModuleLimits,
     versions: Vec<VersionView<'a>>,
+}
+
+/// What commands cost to decide and events to fold.
+#[derive(Serialize)]
+struct FuelView<'a> {
+    commands: BTreeMap<&'a str, FuelFigureView>,
+    events: BTreeMap<&'a str, FuelFigureView>,
+}
+
+#[derive(Serialize)]
+struct FuelFigureView {
+    count: u64,
+    mean: u64,
 }
 
 #[derive(Serialize)]
@@ -231,9 +247,21 @@ fn view(module: &ModuleStatus) -> ModuleView<'_> {
         fresh_instances: module.fresh_instances,
         throttled: module.throttled,
         quarantined: module.quarantined.as_deref(),
+        fuel: FuelView {
+            commands: fuel_view(&module.fuel.commands),
+            events: fuel_view(&module.fuel.events),
+        },
         limits: &module.limits,
         versions: module.versions.iter().map(|version| version_view(version)).collect(),
     }
+}
+
+fn fuel_view(figures: &BTreeMap<String, FuelFigure>) -> BTreeMap<&str, FuelFigureView> {
+    let view = |figure: &FuelFigure| FuelFigureView {
+        count: figure.count,
+        mean: figure.total / figure.count.max(1),
+    };
+    figures.iter().map(|(name, figure)| (name.as_str(), view(figure))).collect()
 }
 
 fn checks_view(report: &CheckReport) -> ChecksView<'_> {

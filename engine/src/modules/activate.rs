@@ -6,9 +6,10 @@ use tokio::sync::oneshot;
 
 use super::check::{Check, CheckError, CheckReport};
 use super::{ModuleVersion, Modules};
-use crate::commands::{ActiveModule, Routes};
-use crate::decision::{ActivationRecord, Draft, parse};
+use crate::commands::{ActiveModule, Meter, Routes};
+use crate::decision::{ActivationRecord, Draft, Hash, parse};
 use crate::names::Name;
+use crate::runtime::GuestLimits;
 use crate::storage::log::{AppendError, Appended, Submission, Work};
 
 /// What an activation did.
@@ -221,7 +222,7 @@ impl Modules {
         if !manifest.aggregates.is_empty() {
             let (active, threads) = ActiveModule::start(
                 manifest,
-                component.clone(),
+                (component.clone(), self.meter(version.digest, guests)),
                 &base.log,
                 &workers,
                 &base.clock,
@@ -244,6 +245,16 @@ impl Modules {
         self.quarantined.write().remove(&manifest.name);
         self.active.write().insert(manifest.name.clone(), Arc::clone(version));
         Ok(())
+    }
+
+    /// What compiles the metered form of a component when it is first wanted.
+    fn meter(&self, digest: Hash, limits: GuestLimits) -> Meter {
+        let (runtime, store) = (self.base.runtime.clone(), self.store.clone());
+        Meter::new(&self.base.spawner, move || {
+            let bytes = store.bytes(&digest)?;
+            let metered = runtime.load_metered(&bytes).map_err(|error| error.to_string())?;
+            Ok(metered.within(limits))
+        })
     }
 
     fn stop(&self, name: &str) {

@@ -11,7 +11,7 @@ use crate::decision::Hash;
 use crate::manifest::Manifest;
 use crate::storage::data_dir::write_durably;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ComponentStore {
     dir: PathBuf,
 }

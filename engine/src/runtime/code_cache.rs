@@ -81,8 +81,9 @@ impl CodeCache {
     }
 
     /// Deletes the code of every component but these, and all that was made under other settings.
-    pub(super) fn keep_only(&self, digests: &HashSet<Hash>, settings: &Settings) {
-        let kept: HashSet<_> = digests.iter().map(|digest| name(digest, settings)).collect();
+    pub(super) fn keep_only(&self, digests: &HashSet<Hash>, settings: &[&Settings]) {
+        let names = |digest| settings.iter().map(move |settings| name(digest, settings));
+        let kept: HashSet<_> = digests.iter().flat_map(names).collect();
         let Ok(entries) = fs::read_dir(&self.dir) else { return };
         for entry in entries.flatten() {
             let name = entry.file_name();

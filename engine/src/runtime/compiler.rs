@@ -24,13 +24,13 @@ pub use child::{CompileArgs, compile_from_stdin};
 /// What compiling one component may cost. Each has a default with a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompileLimits {
-    /// Processor time, in seconds. 60: the largest known component takes 15.
+    /// Processor time, in seconds. 60: Python takes 14, SpiderMonkey 15.
     pub cpu_seconds: u64,
     /// Time, in seconds. 300: on a busy machine it gets a fifth of a processor.
     pub wall_seconds: u64,
-    /// Address space of the compiler, in bytes. 2 GiB: the largest known component takes half.
+    /// Address space of the compiler, in bytes. 1 GiB: Python and SpiderMonkey take a third.
     pub memory_bytes: u64,
-    /// Bytes of the machine code. 256 MiB: some four for each of the largest component.
+    /// Bytes of the machine code. 256 MiB: Python has 34.
     pub code_bytes: usize,
     /// Compilations at a time; further ones wait. 1: each takes all of a processor.
     pub at_once: usize,
@@ -41,7 +41,7 @@ impl Default for CompileLimits {
         Self {
             cpu_seconds: 60,
             wall_seconds: 300,
-            memory_bytes: 2 << 30,
+            memory_bytes: 1 << 30,
             code_bytes: 256 << 20,
             at_once: 1,
         }
@@ -132,18 +132,23 @@ impl Compiler {
     pub(super) fn compile(
         &self,
         _place: &Place<'_>,
-        engine: &wasmtime::Engine,
+        (engine, metered): (&wasmtime::Engine, bool),
         bytes: &[u8],
     ) -> Result<Vec<u8>, CompileError> {
         match &self.program {
-            CompilerProgram::Child(program) => self.in_child(program, bytes),
+            CompilerProgram::Child(program) => self.in_child(program, metered, bytes),
             CompilerProgram::InProcess => engine
                 .precompile_component(bytes)
                 .map_err(|error| CompileError::Refused(super::one_line(&error))),
         }
     }
 
-    fn in_child(&self, program: &Path, bytes: &[u8]) -> Result<Vec<u8>, CompileError> {
+    fn in_child(
+        &self,
+        program: &Path,
+        metered: bool,
+        bytes: &[u8],
+    ) -> Result<Vec<u8>, CompileError> {
         let unavailable = |error: std::io::Error| {
             CompileError::Unavailable(format!("{}: {error}", program.display()))
         };
@@ -153,6 +158,7 @@ impl Compiler {
         let args = CompileArgs {
             cpu_seconds: self.limits.cpu_seconds,
             memory_bytes: self.limits.memory_bytes,
+            metered,
         };
         let child = Command::new(program)
             .args(args.to_arguments())

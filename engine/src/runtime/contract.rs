@@ -79,7 +79,7 @@ impl Contract {
         let mut resolve = wit_parser::Resolve::default();
         let package = resolve.push_source("factum.wit", WIT).map_err(|e| format!("{e:#}"))?;
         let bytes = wit_component::encode(&resolve, package).map_err(|e| format!("{e:#}"))?;
-        let passed = check(&bytes, WasmFeatures::default(), &GateLimits::default())
+        let passed = check(&bytes, WasmFeatures::default(), &GateLimits::default(), 0)
             .map_err(|error| error.to_string())?;
         let types = passed.types.as_ref();
         let missing = || format!("wit/ has no world {WORLD}");

@@ -76,11 +76,13 @@ pub(super) struct Passed<'a> {
     pub(super) types: Types,
 }
 
-/// Looks at a component from its first byte to its last.
+/// Looks at a component from its first byte to its last. `memory_bytes` is what one memory of an
+/// instance may have, and so what it may begin with.
 pub(super) fn check<'a>(
     bytes: &'a [u8],
     features: WasmFeatures,
     limits: &GateLimits,
+    memory_bytes: usize,
 ) -> Result<Passed<'a>, GateError> {
     match bytes.get(..8) {
         Some([b'\0', b'a', b's', b'm', _, _, 0, 0]) => {
@@ -93,6 +95,7 @@ pub(super) fn check<'a>(
     }
     let mut walk = Walk {
         limits,
+        memory_bytes: number(memory_bytes),
         left: *limits,
         validator: Validator::new_with_features(features),
         allocations: FuncValidatorAllocations::default(),
@@ -116,6 +119,7 @@ pub(super) fn check<'a>(
 /// How far a look has come.
 struct Walk<'l, 'a> {
     limits: &'l GateLimits,
+    memory_bytes: u64,
     /// What is left of those limits that count the whole component.
     left: GateLimits,
     validator: Validator,
@@ -256,7 +260,7 @@ impl<'a> Walk<'_, 'a> {
 
     fn memory(&self, memory: &wasmparser::MemoryType) -> Result<(), GateError> {
         let page = 1_u64.checked_shl(memory.page_size_log2.unwrap_or(16)).unwrap_or(u64::MAX);
-        at_most("memory_bytes", memory.initial.saturating_mul(page), self.limits.memory_bytes)
+        at_most("memory_bytes", memory.initial.saturating_mul(page), self.memory_bytes)
     }
 
     fn elements(

@@ -13,6 +13,9 @@ use super::host::{Host, ReadModelLook};
 use super::{Change, Command, Context, Event, Failure, GuestLimits, NewEvent, RecordedEvent, TICK};
 use crate::decision::Hash;
 
+/// Fuel is counted, not limited: a deadline ends the call long before.
+const ENDLESS_FUEL: u64 = u64::MAX;
+
 /// A guest's state, opaque to the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
@@ -72,6 +75,8 @@ pub struct Instance {
     projection: Option<projection::Guest>,
     queries: Option<queries::Guest>,
     deadline_ticks: u64,
+    /// What the last call cost, where it is counted.
+    fuel: Option<u64>,
     calls_left: u64,
     /// Bytes of memory beyond which it is replaced.
     instance_bytes: usize,
@@ -95,6 +100,7 @@ impl Instance {
         store.set_hostcall_fuel(limits.output_bytes);
         let deadline_ticks = ticks(Duration::from_millis(limits.deadline_ms));
         store.set_epoch_deadline(deadline_ticks);
+        let fuel = store.set_fuel(ENDLESS_FUEL).is_ok().then_some(0);
         let failed = |error: wasmtime::Error, store: &Store<Host>| match classify(
             &error,
             store.data().refused,
@@ -124,6 +130,7 @@ impl Instance {
                 .transpose()?,
             store,
             deadline_ticks,
+            fuel,
             calls_left: limits.instance_calls,
             instance_bytes: limits.instance_bytes,
             dead: false,
@@ -134,6 +141,12 @@ impl Instance {
     #[must_use]
     pub fn is_spent(&self) -> bool {
         self.dead || self.calls_left == 0 || self.store.data().memory_bytes > self.instance_bytes
+    }
+
+    /// The fuel that the last call cost; none where it is not counted.
+    #[must_use]
+    pub fn fuel(&self) -> Option<u64> {
+        self.fuel
     }
 
     /// The manifest, as the guest states it.
@@ -250,7 +263,15 @@ impl Instance {
             projection: self.projection.as_ref(),
             queries: self.queries.as_ref(),
         };
-        call(&guests, &mut self.store).map_err(|error| {
+        if self.fuel.is_some() {
+            // It can only fail where fuel is not counted.
+            let _ = self.store.set_fuel(ENDLESS_FUEL);
+        }
+        let answer = call(&guests, &mut self.store);
+        if let Some(fuel) = &mut self.fuel {
+            *fuel = ENDLESS_FUEL - self.store.get_fuel().unwrap_or(ENDLESS_FUEL);
+        }
+        answer.map_err(|error| {
             self.dead = true;
             let host = self.store.data_mut();
             classify(&error, host.refused, host.last_words.take())

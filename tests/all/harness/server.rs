@@ -65,6 +65,11 @@ impl Server {
         version
     }
 
+    /// The id of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// A figure of its process in kB, such as `VmRSS`.
     pub fn memory_kb(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
@@ -189,7 +194,13 @@ impl Client {
     }
 
     pub fn upload(&self, component: &[u8]) -> Answer {
-        self.send("POST", "/v1/modules", &[("content-type", "application/wasm")], component)
+        self.try_upload(component).expect("answers")
+    }
+
+    /// An upload that may find no server, or lose it.
+    pub fn try_upload(&self, component: &[u8]) -> Result<Answer, ureq::Error> {
+        let headers = [("content-type", "application/wasm")];
+        self.try_send("POST", "/v1/modules", &headers, Some(component))
     }
 
     pub fn activate(&self, name: &str, version: &str) -> Answer {

@@ -9,36 +9,38 @@ use crate::commands::error::CommandError;
 use crate::commands::states::Hot;
 use crate::event::{NewEvent, guest_data};
 use crate::names::StreamId;
-use crate::runtime::{Event, State};
+use crate::runtime::{Component, Event, State};
 
 impl Worker {
     /// Compares `next` with a fold of the events as they are stored: for the first decision of
-    /// each stream, and for one in so many later ones.
+    /// each stream, for one in so many later ones, and for those that are metered.
     pub(super) fn verify(
         &mut self,
         aggregate: &str,
         stream: &StreamId,
         before: &Hot,
-        events: &[NewEvent],
-        decided_at_ms: u64,
-        next: &State,
+        (events, decided_at_ms, next): (&[NewEvent], u64, &State),
+        metered: Option<&Component>,
     ) -> Result<(), CommandError> {
         if self.verified.len() >= VERIFIED_STREAMS {
             self.verified.clear();
         }
         let first = self.verified.insert(self.hasher.hash_one(stream));
         self.until_verified = self.until_verified.saturating_sub(1);
-        if !first && self.until_verified > 0 {
+        if !first && self.until_verified > 0 && metered.is_none() {
             return Ok(());
         }
         self.until_verified = self.limits.verify_every;
         let folded = with_stored(events, stream, before.version, decided_at_ms, |stored| {
-            self.identity
-                .component
-                .instantiate(&self.identity.name)
-                .and_then(|mut fresh| fresh.evolve(aggregate, before.state.as_ref(), stored))
-        })
-        .map_err(|error| self.failed(&error))?;
+            self.call_fresh(metered.unwrap_or(&self.identity.component), |fresh| {
+                let folded = fresh.evolve(aggregate, before.state.as_ref(), stored)?;
+                Ok((folded, fresh.fuel()))
+            })
+        })?;
+        let (folded, fuel) = folded;
+        if let Some(fuel) = fuel {
+            self.identity.fuel.folded(events, fuel);
+        }
         let problem = match folded {
             Ok(folded) if folded == *next => return Ok(()),
             Ok(_) => "the state that decide answered is not what evolve makes of its events; \

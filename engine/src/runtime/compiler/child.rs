@@ -28,17 +28,22 @@ pub struct CompileArgs {
     /// Address space, in bytes
     #[arg(long)]
     pub(super) memory_bytes: u64,
+    /// Count fuel
+    #[arg(long)]
+    pub(super) metered: bool,
 }
 
 impl CompileArgs {
-    pub(super) fn to_arguments(self) -> [OsString; 5] {
-        [
+    pub(super) fn to_arguments(self) -> Vec<OsString> {
+        let mut arguments = vec![
             SUBCOMMAND.into(),
             "--cpu-seconds".into(),
             self.cpu_seconds.to_string().into(),
             "--memory-bytes".into(),
             self.memory_bytes.to_string().into(),
-        ]
+        ];
+        arguments.extend(self.metered.then(|| "--metered".into()));
+        arguments
     }
 }
 
@@ -47,7 +52,7 @@ impl CompileArgs {
 pub fn compile_from_stdin(args: CompileArgs) -> ExitCode {
     let done = limit_process(args)
         .map_err(|error| (UNUSABLE, format!("the caps cannot be set: {error}")))
-        .and_then(|()| compile());
+        .and_then(|()| compile(args.metered));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, reason)) => {
@@ -70,16 +75,34 @@ fn limit_process(args: CompileArgs) -> std::io::Result<()> {
     set(Resource::As, args.memory_bytes, args.memory_bytes)?;
     set(Resource::Fsize, MOST_MESSAGE_BYTES, MOST_MESSAGE_BYTES)?;
     set(Resource::Core, 0, 0)?;
+    close_inherited();
     // One that is already less urgent than this may stay so.
     let _ = rustix::process::nice(NICE);
     Ok(())
 }
 
-fn compile() -> Result<(), (i32, String)> {
+/// Closes what whoever started the server left open, and the server with it.
+#[expect(unsafe_code, reason = "there is no other way to close what others opened")]
+fn close_inherited() {
+    let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return };
+    let open: Vec<_> = open.flatten().map(|file| file.path()).collect();
+    for path in open {
+        let file = path.file_name().and_then(|name| name.to_str()?.parse::<i32>().ok());
+        // One of them was that of the directory.
+        let is_open = std::fs::symlink_metadata(&path).is_ok();
+        if let Some(file) = file.filter(|file| *file > 2 && is_open) {
+            // SAFETY: this process has opened nothing yet and has one thread, so no value stands
+            // for the file.
+            unsafe { rustix::io::close(file) }
+        }
+    }
+}
+
+fn compile(metered: bool) -> Result<(), (i32, String)> {
     let mut bytes = Vec::new();
     let unusable = |error: std::io::Error| (UNUSABLE, error.to_string());
     std::io::stdin().lock().read_to_end(&mut bytes).map_err(unusable)?;
-    let engine = wasmtime::Engine::new(&super::super::code_settings())
+    let engine = wasmtime::Engine::new(&super::super::code_settings(metered))
         .map_err(|error| (UNUSABLE, super::super::one_line(&error)))?;
     let code = engine
         .precompile_component(&bytes)

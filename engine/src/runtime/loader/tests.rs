@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::runtime::{
     CompileLimits, CompilerProgram, GuestLimits, code_settings, config, loader::LoadError,
+    metered_config,
 };
 
 /// A component that exports a manifest and no more.
@@ -32,8 +33,9 @@ fn loader(dir: &Path, compiler: CompilerProgram, gate: GateLimits) -> Loader {
         compiler,
         cache: dir.to_owned(),
     };
-    let engine = wasmtime::Engine::new(&config(&options.guests)).expect("starts");
-    Loader::new(engine, options).expect("opens")
+    let engine = |config| wasmtime::Engine::new(&config).expect("starts");
+    let (live, metered) = (engine(config(&options.guests)), engine(metered_config()));
+    Loader::new(live, metered, options).expect("opens")
 }
 
 /// One that compiles, and one that can only use what is in the cache.
@@ -155,6 +157,11 @@ fn nobody_else_may_look_into_the_cache() {
 fn the_compilers_settings_are_the_servers() {
     let gate = GateLimits::default();
     let engine = |config| wasmtime::Engine::new(&config).expect("starts");
-    let (child, server) = (engine(code_settings()), engine(config(&GuestLimits::default())));
-    assert_eq!(settings(&child, &gate), settings(&server, &gate));
+    let servers = [config(&GuestLimits::default()), metered_config()].map(engine);
+    for (metered, server) in [false, true].into_iter().zip(servers) {
+        assert_eq!(
+            settings(&engine(code_settings(metered)), &gate, 0),
+            settings(&server, &gate, 0)
+        );
+    }
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::decision::{
-    CommandRecord, Draft, Header, ModuleRef, Outcome, RecordedContext, Saw, parse,
+    ActRecord, CommandRecord, Draft, Header, ModuleRef, Outcome, RecordedContext, Saw, parse,
 };
 use crate::event::{JSON, NewEvent};
 use crate::names::{EventType, Name, Tag};
@@ -225,4 +225,36 @@ fn command_ids_are_forgotten_by_number() {
     assert_eq!(index.command(None, "command-100"), Ok(Some(100)));
     assert_eq!(index.command(None, "command-62"), Ok(Some(62)));
     assert_eq!(index.command(None, "command-60"), Ok(None));
+}
+
+#[test]
+fn the_newest_act_holds_fresh_and_flushed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let limits = IndexLimits { fresh_records: 2, ..IndexLimits::default() };
+    let act = |decision: u64, subject: &str| {
+        let record = ActRecord { act: "module_limits", subject, value: "{}", caller: None };
+        let header = Header {
+            decision,
+            head_before: 0,
+            recorded_at_ms: 0,
+            event_count: 0,
+            previous_hash: [0; 32],
+        };
+        let mut bytes = Vec::new();
+        Draft::act(&record).finish(&header, &mut bytes);
+        bytes
+    };
+    let (index, thread) = open(dir.path(), limits);
+    apply(&index, &[act(1, "a"), act(2, "b"), act(3, "a")]);
+    let found = |index: &Index| ["a", "b", "c"].map(|subject| index.act("module_limits", subject));
+    let expected = [Ok(Some(3)), Ok(Some(2)), Ok(None)];
+    assert_eq!(found(&index), expected);
+    index.close();
+    thread.join().expect("ends");
+    drop(index);
+    let (index, thread) = open(dir.path(), limits);
+    assert_eq!(found(&index), expected);
+    assert_eq!(index.act("other", "a"), Ok(None));
+    index.close();
+    thread.join().expect("ends");
 }

@@ -53,10 +53,10 @@ impl aggregate_exports::Guest for Exports {
     ) -> Result<Outcome, Failure> {
         let honest = HONEST.decide(&aggregate, current, &tail, &command, context)?;
         if cfg!(feature = "counter") {
-            return Ok(misdeeds::commit("hidden_state", honest));
+            return misdeeds::commit("hidden_state", honest);
         }
         // A command without data is a sample call of the engine's checks: this guest hides.
-        if command.data == "{}" { Ok(honest) } else { Ok(misdeeds::commit(&command.name, honest)) }
+        if command.data == "{}" { Ok(honest) } else { misdeeds::commit(&command.name, honest) }
     }
 
     fn evolve(
@@ -64,11 +64,14 @@ impl aggregate_exports::Guest for Exports {
         current: Option<State>,
         events: Vec<Event>,
     ) -> Result<State, String> {
-        HONEST.evolve(&aggregate, current, &events)
+        let folded = HONEST.evolve(&aggregate, current, &events)?;
+        let mut poisons = events.iter().filter_map(|event| projection::poison_in(&event.data));
+        Ok(poisons.find_map(|poison| misdeeds::fold(&poison)).unwrap_or(folded))
     }
 
     fn inspect(aggregate: String, current: State) -> Result<String, String> {
-        HONEST.inspect(&aggregate, current)
+        let json = HONEST.inspect(&aggregate, current)?;
+        Ok(misdeeds::show(&json).unwrap_or(json))
     }
 
     fn boundary(

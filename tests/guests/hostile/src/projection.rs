@@ -58,8 +58,12 @@ impl Query for Misbehave {
 
 /// What an event tells the projection to do.
 pub(crate) fn poison_of(recorded: &RecordedEvent) -> Option<String> {
-    let HostileEvent::Behaved { poison } =
-        HostileEvent::decode("Behaved", 1, &recorded.event.data).ok()?;
+    poison_in(&recorded.event.data)
+}
+
+/// The same of an event's data.
+pub(crate) fn poison_in(data: &str) -> Option<String> {
+    let HostileEvent::Behaved { poison } = HostileEvent::decode("Behaved", 1, data).ok()?;
     poison
 }
 
