@@ -1,6 +1,6 @@
 //! `factum bench`: how fast this machine is with Factum. `http` measures durable commands over
-//! HTTP, `log` the log as a library, `read-models` what is made of it; each beside something simpler
-//! in the same run, because only the ratios can be compared between machines.
+//! HTTP, `log` the log as a library, `read-models` what is made of it; each beside something
+//! simpler in the same run, because only the ratios can be compared between machines.
 
 mod http;
 mod log;
