@@ -1,9 +1,10 @@
 //! `factum bench`: how fast this machine is with Factum. `http` measures durable commands over
-//! HTTP, `log` the log as a library; each beside something simpler in the same run, because only
-//! the ratios can be compared between machines.
+//! HTTP, `log` the log as a library, `read-models` what is made of it; each beside something simpler
+//! in the same run, because only the ratios can be compared between machines.
 
 mod http;
 mod log;
+mod read_models;
 
 use std::process::ExitCode;
 
@@ -23,6 +24,8 @@ enum Which {
     Http(http::HttpArgs),
     /// The log as a library beside a raw file and a row per event: appends, reads, disk, reopening
     Log(log::LogArgs),
+    /// Read models: built from zero, live, read by key and by index
+    ReadModels(read_models::ReadModelsArgs),
     /// Fill a log and wait to be killed
     #[command(hide = true)]
     LogFill(log::FillArgs),
@@ -40,7 +43,8 @@ pub async fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         None => http::run(&args.http).await,
         Some(Which::Http(args)) => http::run(args).await,
         Some(Which::Log(args)) => log::run(args).await,
-        Some(Which::LogFill(args)) => log::fill(args),
+        Some(Which::ReadModels(args)) => read_models::run(args).await,
+        Some(Which::LogFill(args)) => log::fill_and_wait(args),
         Some(Which::LogOpen(args)) => log::open(args),
     }
 }

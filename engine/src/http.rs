@@ -16,6 +16,7 @@ mod decisions;
 mod error;
 mod events;
 mod follow;
+mod guest_queries;
 mod health;
 mod hosts;
 mod limits;

@@ -2,6 +2,7 @@
 
 // The vocabulary: imports nothing of the rest.
 pub mod decision;
+pub mod document;
 pub mod event;
 pub mod expected;
 pub mod json;

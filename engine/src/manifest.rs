@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::document::{Index, IndexError};
 use crate::names::{EventType, Name};
 
 /// What a module says it is. Fields that this version does not know are kept out of its way.
@@ -78,6 +79,16 @@ pub struct ProjectionManifest {
     pub categories: Vec<String>,
     /// The read models it writes.
     pub collections: Vec<CollectionManifest>,
+    /// The queries over them that it answers itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub queries: Vec<QueryManifest>,
+}
+
+/// A query in a manifest.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct QueryManifest {
+    /// Its name, unique in its projection.
+    pub name: String,
 }
 
 /// A read model in a manifest.
@@ -85,7 +96,36 @@ pub struct ProjectionManifest {
 pub struct CollectionManifest {
     /// Its name, unique among active modules.
     pub name: String,
+    /// What its documents are found by besides their keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub indexes: Vec<IndexManifest>,
 }
+
+/// An index in a manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexManifest {
+    /// Its name, unique in its read model.
+    pub name: String,
+    /// The fields that it orders documents by, the first thing first; a dash before one means
+    /// largest first. Each holds values of any type; how they sort is said in `document`.
+    pub paths: Vec<String>,
+    /// Whether no two documents may have the same values.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unique: bool,
+}
+
+impl IndexManifest {
+    /// The index it declares.
+    ///
+    /// # Errors
+    /// [`IndexError`] when its paths are not what they should be.
+    pub fn parse(&self) -> Result<Index, IndexError> {
+        Index::new(&self.name, &self.paths, self.unique)
+    }
+}
+
+/// Indexes of one read model. 16: each is written with every change of a document.
+const MOST_INDEXES: usize = 16;
 
 fn one() -> u32 {
     1
@@ -149,12 +189,18 @@ impl Manifest {
             for category in &projection.categories {
                 faults.name("category", category);
             }
+            let mut queries = HashSet::new();
+            for query in &projection.queries {
+                faults.name("query", &query.name);
+                faults.once(&mut queries, "query", &query.name);
+            }
             if projection.collections.is_empty() {
                 faults.0.push(format!("projection {:?} has no collection", projection.name));
             }
             for collection in &projection.collections {
                 faults.name("collection", &collection.name);
                 faults.once(&mut collections, "collection", &collection.name);
+                faults.indexes(collection);
             }
         }
         faults.0
@@ -182,6 +228,22 @@ impl Faults {
         }
     }
 
+    fn indexes(&mut self, collection: &CollectionManifest) {
+        let mut names = HashSet::new();
+        for index in &collection.indexes {
+            self.name("index", &index.name);
+            self.once(&mut names, "index", &index.name);
+            if let Err(error) = index.parse() {
+                let (collection, index) = (&collection.name, &index.name);
+                self.0.push(format!("index {index:?} of {collection:?}: {error}"));
+            }
+        }
+        if collection.indexes.len() > MOST_INDEXES {
+            let name = &collection.name;
+            self.0.push(format!("collection {name:?} has more than {MOST_INDEXES} indexes"));
+        }
+    }
+
     fn once<T: Eq + std::hash::Hash + std::fmt::Debug>(
         &mut self,
         seen: &mut HashSet<T>,
@@ -204,6 +266,23 @@ mod tests {
             "aggregates":[{"name":"a","commands":[{"name":"x"},{"name":"x"}]},{"name":"a","commands":[]}],
             "projections":[{"name":"p","collections":[]}]}"#;
         let ManifestError(faults) = Manifest::parse(json).expect_err("wrong");
+        assert_eq!(faults.len(), 5, "{faults:#?}");
+    }
+
+    #[test]
+    fn indexes_are_checked_with_their_names() {
+        let manifest = |indexes: &str| {
+            Manifest::parse(&format!(
+                r#"{{"name":"a","version":"1.0.0","contract":"0.1.0","projections":[
+                {{"name":"p","collections":[{{"name":"c","indexes":{indexes}}}]}}]}}"#
+            ))
+        };
+        let good =
+            r#"[{"name":"i","paths":["a","-b.0"]},{"name":"u","paths":["u"],"unique":true}]"#;
+        assert!(manifest(good).is_ok());
+        let bad = r#"[{"name":"I","paths":["a"]},{"name":"x","paths":[]},{"name":"x","paths":["a..b"]},
+            {"name":"y","paths":["a","-a"]}]"#;
+        let ManifestError(faults) = manifest(bad).expect_err("wrong");
         assert_eq!(faults.len(), 5, "{faults:#?}");
     }
 

@@ -311,13 +311,15 @@ fn manifest_of(component: &Component) -> Result<Manifest, UploadError> {
     let json = instance.describe().map_err(UploadError::Guest)?;
     let manifest = Manifest::parse(&json).map_err(UploadError::Manifest)?;
     let mut faults = Vec::new();
-    for (claims, role, interface) in [
-        (!manifest.aggregates.is_empty(), Role::Aggregate, "aggregate"),
-        (!manifest.projections.is_empty(), Role::Projection, "projection"),
+    let has_queries = manifest.projections.iter().any(|p| !p.queries.is_empty());
+    for (claims, role, names, interface) in [
+        (!manifest.aggregates.is_empty(), Role::Aggregate, "aggregates", "aggregate"),
+        (!manifest.projections.is_empty(), Role::Projection, "projections", "projection"),
+        (has_queries, Role::Queries, "queries", "queries"),
     ] {
         if claims && !component.plays(role) {
             let export = format!("factum:domain/{interface}");
-            faults.push(format!("it names {interface}s and does not export {export}"));
+            faults.push(format!("it names {names} and does not export {export}"));
         }
     }
     if manifest.aggregates.is_empty() && manifest.projections.is_empty() {

@@ -2,12 +2,16 @@
 //!
 //! Promises: documents and checkpoint move together, each event has its effect once, and a batch
 //! that fails changes nothing; a projection that cannot go on says so and where. A read model is
-//! disposable: one that does not agree with the log is built again.
+//! disposable: one that does not agree with the log is built again. The log is read once for all.
 
 mod batch;
 mod follow;
+mod generation;
+mod guest_query;
+mod overlay;
 mod query;
 mod read_model;
+mod replay;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,11 +28,16 @@ use crate::decision::parse;
 use crate::manifest::{Manifest, ProjectionManifest};
 use crate::runtime::Component;
 use crate::storage::log::Log;
-use crate::storage::read_models::{Checkpoint, ReadModelFile};
+use crate::storage::read_models::{Checkpoint, Collection, ReadModelFile};
+use crate::subscriptions::{Feed, FeedLimits};
 use crate::tasks::{Spawner, Thread};
 
-pub use query::{Filter, Order, QueryError, RowsQuery};
-pub use read_model::{PageError, ReadModel, Row, RowsPage};
+use guest_query::Answerers;
+
+pub use guest_query::{GuestQueries, GuestQueryError};
+pub use query::{Filter, QueryError, RowsQuery, page, parse_fields, parse_order};
+pub use read_model::{Count, Explain, PageError, ReadModel, Row, RowsPage};
+pub use replay::replay;
 
 /// What projections may use. Each has a default with a reason.
 #[derive(Clone, Debug)]
@@ -36,24 +45,43 @@ pub struct ProjectionLimits {
     /// How long a batch waits for more events once one has come. 1 ms: nobody sees it, and a busy
     /// log fills a batch meanwhile.
     pub linger: Duration,
-    /// Events in one batch. 2,000: more gains little and delays the first.
-    pub batch_events: usize,
-    /// Bytes of records in one batch. 4 MiB.
-    pub batch_bytes: usize,
-    /// How long a batch may stay without an fsync: a crash projects it again. 1 s.
+    /// How the log is read for all projections: a part is a batch.
+    pub feed: FeedLimits,
+    /// Bytes of changes that a projection that is behind gathers before it writes them. 64 MiB:
+    /// some 300,000 documents, which then cost a fifth of what they cost a thousand at a time.
+    pub overlay_bytes: usize,
+    /// How long it gathers them. 1 s: whoever waits for it sees it move.
+    pub overlay_for: Duration,
+    /// How long what was written may stay without an fsync: a crash projects it again. 1 s.
     pub durable_every: Duration,
-    /// Documents that a query which needs an order may look at. 100,000: some 100 ms.
+    /// Bytes of changes that may be written without an fsync. 32 MiB: a file reuses no space in
+    /// between.
+    pub durable_bytes: usize,
+    /// Documents that an index that is being built takes in between two batches. 5,000: some 20 ms.
+    pub build_rows: usize,
+    /// Documents that one query may look at. 100,000: some 100 ms.
     pub scan_rows: usize,
+    /// Queries of one projection that its module answers at a time; others wait. 8: each has an
+    /// instance and a thread, and a deadline.
+    pub guest_queries: usize,
+    /// Bytes of documents after which a page ends. 8 MiB: what a thousand clients may hold of a
+    /// server's memory at once.
+    pub page_bytes: usize,
 }
 
 impl Default for ProjectionLimits {
     fn default() -> Self {
         Self {
             linger: Duration::from_millis(1),
-            batch_events: 2_000,
-            batch_bytes: 4 << 20,
+            feed: FeedLimits::default(),
+            overlay_bytes: 64 << 20,
+            overlay_for: Duration::from_secs(1),
             durable_every: Duration::from_secs(1),
+            durable_bytes: 32 << 20,
+            build_rows: 5_000,
             scan_rows: 100_000,
+            guest_queries: 8,
+            page_bytes: 8 << 20,
         }
     }
 }
@@ -97,9 +125,10 @@ pub struct ProjectionStatus {
 #[derive(Debug)]
 struct Running {
     module: String,
-    spec: ProjectionManifest,
+    spec: Arc<ProjectionManifest>,
     file: Arc<ReadModelFile>,
     progress: watch::Sender<Checkpoint>,
+    answerers: Answerers,
     state: Mutex<ProjectionState>,
     stop: AtomicBool,
     thread: Mutex<Option<Thread>>,
@@ -122,6 +151,7 @@ impl Running {
 #[derive(Debug)]
 pub struct Projections {
     log: Log,
+    feed: Arc<Feed>,
     dir: PathBuf,
     limits: ProjectionLimits,
     clock: Clock,
@@ -139,7 +169,14 @@ impl Projections {
         clock: Clock,
         spawner: Spawner,
     ) -> Self {
-        Self { log, dir, limits, clock, spawner, running: RwLock::default() }
+        let feed = Arc::new(Feed::new(log.clone(), limits.feed));
+        Self { log, feed, dir, limits, clock, spawner, running: RwLock::default() }
+    }
+
+    /// What projections may use.
+    #[must_use]
+    pub fn limits(&self) -> &ProjectionLimits {
+        &self.limits
     }
 
     /// Runs the projections of a module version in place of those of its version before. It
@@ -150,14 +187,15 @@ impl Projections {
     pub fn install(&self, manifest: &Manifest, component: &Component) -> Result<(), String> {
         for spec in &manifest.projections {
             let before = self.running.read().get(&spec.name).cloned();
-            let same_version = before.filter(|before| {
+            let same_content = before.filter(|before| {
                 before.stop();
-                before.spec.version == spec.version
+                before.spec.version == spec.version && before.file.is_of(&collections(spec))
             });
-            let file = match same_version {
+            let file = match same_content {
                 Some(before) => Arc::clone(&before.file),
                 None => self.open_file(spec)?,
             };
+            file.declare(collections(spec)).map_err(|error| error.to_string())?;
             let running = self.run(&manifest.name, spec, file, component)?;
             self.running.write().insert(spec.name.clone(), running);
         }
@@ -186,20 +224,21 @@ impl Projections {
 
     fn open_file(&self, spec: &ProjectionManifest) -> Result<Arc<ReadModelFile>, String> {
         let path = self.dir.join(format!("{}-{}.redb", spec.name, spec.version));
-        let open = || ReadModelFile::open(&path).map_err(|error| error.to_string());
-        let file = open()?;
-        let agrees = match file.checkpoint() {
-            Ok(None) => true,
-            Ok(Some(checkpoint)) => self.agrees(&checkpoint),
-            Err(_) => false,
-        };
-        if agrees {
+        let open = || ReadModelFile::open(&path, collections(spec));
+        // What cannot be opened, such as a file of half a copy, is built again like any other.
+        if let Ok(file) = open()
+            && file.checkpoint().is_ok_and(|at| at.is_none_or(|at| self.agrees(&at)))
+        {
             return Ok(Arc::new(file));
         }
-        tracing::warn!(projection = spec.name, "its file is of another log and is built again");
-        drop(file);
-        std::fs::remove_file(&path).map_err(|error| error.to_string())?;
-        Ok(Arc::new(open()?))
+        tracing::warn!(projection = spec.name, "its file is not of this log and is built again");
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(format!("{}: {error}", path.display()));
+            }
+            _ => {}
+        }
+        open().map(Arc::new).map_err(|error| error.to_string())
     }
 
     /// Whether the log has, at the checkpoint, the record that was read there.
@@ -220,20 +259,21 @@ impl Projections {
         file: Arc<ReadModelFile>,
         component: &Component,
     ) -> Result<Arc<Running>, String> {
-        let start = Checkpoint { position: 0, decision: 0, hash: [0; 32] };
-        let checkpoint = file.checkpoint().map_err(|error| error.to_string())?.unwrap_or(start);
+        let checkpoint = file.checkpoint().map_err(|error| error.to_string())?;
+        let checkpoint = checkpoint.unwrap_or(Checkpoint::START);
         let running = Arc::new(Running {
             module: module.to_owned(),
-            spec: spec.clone(),
+            spec: Arc::new(spec.clone()),
             file,
             progress: watch::Sender::new(checkpoint),
+            answerers: Answerers::new(component.clone(), self.limits.guest_queries),
             state: Mutex::new(ProjectionState::CatchingUp),
             stop: AtomicBool::new(false),
             thread: Mutex::new(None),
         });
         let follower = follow::Follower::new(
             Arc::clone(&running),
-            self.log.clone(),
+            (self.log.clone(), Arc::clone(&self.feed)),
             component.clone(),
             self.limits.clone(),
         );
@@ -250,7 +290,13 @@ impl Projections {
         let owner = running
             .values()
             .find(|running| running.spec.collections.iter().any(|c| c.name == name))?;
-        Some(ReadModel::new(name.to_owned(), Arc::clone(owner), self.limits.scan_rows))
+        Some(ReadModel::new(name.to_owned(), Arc::clone(owner), self.limits.clone()))
+    }
+
+    /// The queries of a projection of a name.
+    #[must_use]
+    pub fn queries(&self, projection: &str) -> Option<GuestQueries> {
+        self.running.read().get(projection).map(|running| GuestQueries::new(Arc::clone(running)))
     }
 
     /// The names of all read models.
@@ -282,4 +328,13 @@ impl Projections {
             lag_ms: waiting_since.map_or(0, |since| self.clock.now_ms().saturating_sub(since)),
         }
     }
+}
+
+/// What the file of a projection holds. The indexes were checked with the manifest.
+fn collections(spec: &ProjectionManifest) -> Vec<Collection> {
+    let collection = |collection: &crate::manifest::CollectionManifest| Collection {
+        name: collection.name.clone(),
+        indexes: collection.indexes.iter().filter_map(|index| index.parse().ok()).collect(),
+    };
+    spec.collections.iter().map(collection).collect()
 }

@@ -6,6 +6,7 @@
 //! are delivered.
 
 mod batch;
+mod feed;
 
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::storage::log::{Log, ReadError};
 use crate::tasks;
 
 use batch::{Batch, Place};
+pub use feed::{Feed, FeedLimits, Records};
 
 /// What followers may use. Each has a default with a reason.
 #[derive(Clone, Copy, Debug)]

@@ -45,8 +45,18 @@ pub mod projection_role {
     });
 }
 
+pub mod queries_role {
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "queries-role",
+        pub_export_macro: true,
+        default_bindings_module: "factum_sdk::bindings::queries_role",
+    });
+}
+
 pub use aggregate_role::exports::factum::domain::aggregate;
 pub use aggregate_role::factum::domain::types;
 pub use guest::exports::factum::domain::manifest;
 pub use guest::factum::domain::{log, read_models};
 pub use projection_role::exports::factum::domain::projection;
+pub use queries_role::exports::factum::domain::queries;

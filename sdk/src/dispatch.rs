@@ -7,7 +7,10 @@ use crate::bindings::aggregate::{Command, Context, Event, Failure, NewEvent, Out
 use crate::bindings::projection::{Change, RecordedEvent};
 use crate::bindings::types;
 use crate::rows::Stored;
-use crate::{Aggregate, Command as _, DecodeError, Fault, Projection, Recorded, Rejection, Rows};
+use crate::{
+    Aggregate, Command as _, DecodeError, Documents, Fault, Projection, Query, Recorded, Rejection,
+    Rows,
+};
 
 pub(crate) fn decide<A: Aggregate>(
     current: Option<State>,
@@ -79,6 +82,14 @@ pub(crate) fn project_onto<P: Projection>(
         }
     }
     rows.into_changes()
+}
+
+pub(crate) fn answer<Q: Query>(parameters: &str) -> Result<String, String> {
+    let query: Q = serde_json::from_str(parameters)
+        .map_err(|error| format!("the parameters of `{}` do not fit: {error}", Q::NAME))?;
+    let documents = Documents::new(Stored::Engine);
+    let answer = query.answer(&documents).map_err(|fault| fault.to_string())?;
+    serde_json::to_string(&answer).map_err(|error| format!("the answer of `{}`: {error}", Q::NAME))
 }
 
 fn read_command<A: Aggregate>(command: &Command) -> Result<A::Command, Failure> {

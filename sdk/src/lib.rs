@@ -53,6 +53,7 @@ mod context;
 mod decision;
 mod event;
 mod projection;
+mod query;
 mod rows;
 
 mod module;
@@ -76,15 +77,16 @@ pub use decision::{Decision, Events, NewEvent, Rejection, emit, nothing, reject}
 pub use event::{Event, EventType, Recorded};
 pub use factum_sdk_macros::{Command, Event};
 pub use fault::{DecodeError, Fault};
-pub use module::{AggregateRole, Module, ProjectionRole};
-pub use projection::{Collection, Document, Projection};
+pub use module::{AggregateRole, Module, ProjectionRole, QueryRole};
+pub use projection::{Collection, Document, Index, Projection};
+pub use query::{Documents, Query};
 pub use rows::Rows;
 
 /// All that a module's source needs.
 pub mod prelude {
     pub use crate::{
-        Aggregate, Collection, Command, Context, Decision, Document, Event, Fault, Projection,
-        Recorded, Rejection, Rows, emit, log, nothing, reject,
+        Aggregate, Collection, Command, Context, Decision, Document, Documents, Event, Fault,
+        Index, Projection, Query, Recorded, Rejection, Rows, emit, log, nothing, reject,
     };
     pub use serde::{Deserialize, Serialize};
 }

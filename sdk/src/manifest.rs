@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use crate::{Aggregate, Collection, Command, Event, Module, Projection};
+use crate::{Aggregate, Collection, Command, Event, Index, Module, Projection};
 
 /// The version of `wit/factum.wit` this SDK speaks.
 const CONTRACT: &str = "0.1.0";
@@ -50,12 +50,28 @@ pub(crate) struct ProjectionManifest {
     event_types: Vec<&'static str>,
     categories: &'static [&'static str],
     collections: Vec<CollectionManifest>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    queries: Vec<QueryManifest>,
+}
+
+#[derive(Serialize)]
+struct QueryManifest {
+    name: &'static str,
 }
 
 #[derive(Serialize)]
 struct CollectionManifest {
     name: &'static str,
-    indexes: &'static [&'static str],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    indexes: Vec<IndexManifest>,
+}
+
+#[derive(Serialize)]
+struct IndexManifest {
+    name: &'static str,
+    paths: &'static [&'static str],
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unique: bool,
 }
 
 impl Manifest {
@@ -66,7 +82,11 @@ impl Manifest {
             contract: CONTRACT,
             sdk: SDK,
             aggregates: module.aggregates.iter().map(|role| (role.describe)()).collect(),
-            projections: module.projections.iter().map(|role| (role.describe)()).collect(),
+            projections: module
+                .projections
+                .iter()
+                .map(|role| (role.describe)().with_queries(module))
+                .collect(),
         }
     }
 }
@@ -89,15 +109,28 @@ impl AggregateManifest {
 
 impl ProjectionManifest {
     pub(crate) fn of<P: Projection>() -> Self {
-        let collection =
-            |declared: &Collection| CollectionManifest { name: declared.name(), indexes: &[] };
+        let index = |index: &Index| {
+            let Index { name, paths, unique } = *index;
+            IndexManifest { name, paths, unique }
+        };
+        let collection = |declared: &Collection| CollectionManifest {
+            name: declared.name(),
+            indexes: declared.indexes().iter().map(index).collect(),
+        };
         Self {
             name: P::NAME,
             version: P::VERSION,
             event_types: wanted_types::<P>(),
             categories: P::CATEGORIES,
             collections: P::COLLECTIONS.iter().map(collection).collect(),
+            queries: Vec::new(),
         }
+    }
+
+    fn with_queries(mut self, module: &Module) -> Self {
+        let of_projection = module.queries.iter().filter(|query| query.projection == self.name);
+        self.queries = of_projection.map(|query| QueryManifest { name: query.name }).collect();
+        self
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Module {
     pub aggregates: &'static [AggregateRole],
     #[doc(hidden)]
     pub projections: &'static [ProjectionRole],
+    #[doc(hidden)]
+    pub queries: &'static [QueryRole],
 }
 
 type Decide = fn(Option<State>, &[Event], &Command, Context) -> Result<Outcome, Failure>;
@@ -40,6 +42,23 @@ pub struct ProjectionRole {
     name: &'static str,
     pub(crate) describe: fn() -> ProjectionManifest,
     project: fn(Vec<RecordedEvent>) -> Result<Vec<Change>, String>,
+}
+
+/// One query of a projection.
+#[derive(Debug)]
+pub struct QueryRole {
+    pub(crate) projection: &'static str,
+    pub(crate) name: &'static str,
+    answer: fn(&str) -> Result<String, String>,
+}
+
+impl QueryRole {
+    /// The role that `Q` plays.
+    #[doc(hidden)]
+    pub const fn of<Q: crate::Query>() -> Self {
+        assert!(is_name(Q::NAME), "NAME is 1 to 63 of [a-z0-9_] and starts with a letter");
+        Self { projection: Q::Projection::NAME, name: Q::NAME, answer: dispatch::answer::<Q> }
+    }
 }
 
 impl AggregateRole {
@@ -121,6 +140,13 @@ impl Module {
         (role.project)(batch)
     }
 
+    pub fn query(&self, projection: &str, name: &str, parameters: &str) -> Result<String, String> {
+        panics::install();
+        let mut roles = self.queries.iter();
+        let role = roles.find(|role| role.projection == projection && role.name == name);
+        (role.ok_or_else(|| self.has_no("query", name))?.answer)(parameters)
+    }
+
     fn aggregate(&self, name: &str) -> Result<&AggregateRole, String> {
         panics::install();
         let role = self.aggregates.iter().find(|role| role.name == name);
@@ -158,6 +184,7 @@ const fn is_name(name: &str) -> bool {
 ///     version: "1.2.0",               // if it is not the crate's
 ///     aggregates: [Account, Transfer],
 ///     projections: [Balances],
+///     queries: [Richest],             // what indexes cannot say
 /// }
 /// ```
 #[macro_export]
@@ -167,6 +194,7 @@ macro_rules! module {
         $(, version: $version:expr)?
         $(, aggregates: [$($aggregate:ty),* $(,)?])?
         $(, projections: [$($projection:ty),* $(,)?])?
+        $(, queries: [$($query:ty),* $(,)?])?
         $(,)?
     ) => {
         /// This module, as the engine sees it.
@@ -176,6 +204,7 @@ macro_rules! module {
             version: $crate::__module_version!($($version)?),
             aggregates: &[$($($crate::AggregateRole::of::<$aggregate>()),*)?],
             projections: &[$($($crate::ProjectionRole::of::<$projection>()),*)?],
+            queries: &[$($($crate::QueryRole::of::<$query>()),*)?],
         };
 
         #[cfg(target_arch = "wasm32")]
@@ -184,6 +213,7 @@ macro_rules! module {
             $crate::__export_manifest!(Exports, MODULE);
             $crate::__export_aggregates!(Exports, MODULE, [$($($aggregate)*)?]);
             $crate::__export_projections!(Exports, MODULE, [$($($projection)*)?]);
+            $crate::__export_queries!(Exports, MODULE, [$($($query)*)?]);
         };
     };
 }
@@ -277,6 +307,28 @@ macro_rules! __export_projections {
         };
         $crate::bindings::projection_role::export!(
             $exports with_types_in $crate::bindings::projection_role
+        );
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_queries {
+    ($exports:ident, $module:expr, []) => {};
+    ($exports:ident, $module:expr, [$($query:ty)*]) => {
+        const _: () = {
+            impl $crate::bindings::queries::Guest for $exports {
+                fn query(
+                    projection: String,
+                    name: String,
+                    parameters: String,
+                ) -> Result<String, String> {
+                    $module.query(&projection, &name, &parameters)
+                }
+            }
+        };
+        $crate::bindings::queries_role::export!(
+            $exports with_types_in $crate::bindings::queries_role
         );
     };
 }

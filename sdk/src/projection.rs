@@ -39,17 +39,59 @@ pub(crate) fn wants<P: Projection>(event_type: &str) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Collection {
     name: &'static str,
+    indexes: &'static [Index],
 }
 
 impl Collection {
     /// A read model of this name.
     pub const fn new(name: &'static str) -> Self {
-        Self { name }
+        Self { name, indexes: &[] }
+    }
+
+    /// The same, with what its documents are found by besides their keys.
+    pub const fn indexed(self, indexes: &'static [Index]) -> Self {
+        Self { indexes, ..self }
     }
 
     /// The read model's name.
     pub const fn name(self) -> &'static str {
         self.name
+    }
+
+    pub(crate) const fn indexes(self) -> &'static [Index] {
+        self.indexes
+    }
+}
+
+/// An index of a read model: queries that filter and order by its fields look at no document too
+/// many. Indexes may be added and removed without raising the projection's version.
+///
+/// ```
+/// # use factum_sdk::{Collection, Index};
+/// const ROUTES: Collection = Collection::new("routes").indexed(&[
+///     Index::new("worst", &["-mean_arrival_delay", "origin", "dest"]),
+///     Index::new("by_number", &["origin", "number"]).unique(),
+/// ]);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Index {
+    pub(crate) name: &'static str,
+    pub(crate) paths: &'static [&'static str],
+    pub(crate) unique: bool,
+}
+
+impl Index {
+    /// An index over fields, the first thing first: `"price"`, `"address.city"`, `"lines.0.amount"`,
+    /// and with a dash before it, largest first.
+    pub const fn new(name: &'static str, paths: &'static [&'static str]) -> Self {
+        Self { name, paths, unique: false }
+    }
+
+    /// No two documents may have the same values; a projection that would write such stops at that
+    /// event. Documents that lack one of the values, or have null there, are free. The engine then
+    /// projects event by event, which costs speed.
+    pub const fn unique(self) -> Self {
+        Self { unique: true, ..self }
     }
 }
 

@@ -147,10 +147,31 @@ fn table<'a, D: Document>(
 }
 
 impl Stored {
-    fn get(&self, collection: &str, key: &str) -> Option<String> {
+    pub(crate) fn get(&self, collection: &str, key: &str) -> Option<String> {
         match self {
             Self::Engine => read_models::get_many(collection, &[key.to_owned()]).pop().flatten(),
             Self::Memory(tables) => tables.get(collection)?.get(key).cloned(),
+        }
+    }
+
+    /// Up to `limit` documents whose keys begin with `prefix` and come after one, in their order.
+    pub(crate) fn scan(
+        &self,
+        collection: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Vec<(String, String)> {
+        match self {
+            Self::Engine => read_models::scan(collection, prefix, after, limit),
+            Self::Memory(tables) => {
+                let documents = tables.get(collection).into_iter().flatten();
+                let wanted = documents.filter(|(key, _)| {
+                    key.starts_with(prefix) && after.is_none_or(|after| key.as_str() > after)
+                });
+                let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+                wanted.take(limit).map(|(key, json)| (key.clone(), json.clone())).collect()
+            }
         }
     }
 }

@@ -9,21 +9,25 @@ const MOST_LINES: usize = 400;
 const MOST_COLUMNS: usize = 100;
 
 /// Which of our own top-level modules a module may name. What is not here is an outermost command.
-const IMPORTS: [(&str, &str); 21] = [
+const IMPORTS: [(&str, &str); 22] = [
     ("names", ""),
     ("json", ""),
     ("event", "names"),
     ("expected", "names"),
     ("query", "event names"),
     ("decision", "event names"),
-    ("manifest", "names"),
+    ("document", ""),
+    ("manifest", "document names"),
     ("clock", ""),
     ("tasks", ""),
     ("runtime", "clock decision event tasks"),
-    ("storage", "clock decision event expected names query tasks"),
+    ("storage", "clock decision document event expected names query tasks"),
     ("commands", "clock decision event expected json manifest names runtime storage tasks"),
     ("appends", "commands decision event expected names query storage"),
-    ("projections", "clock decision event manifest names runtime storage tasks"),
+    (
+        "projections",
+        "clock decision document event manifest names runtime storage subscriptions tasks",
+    ),
     (
         "modules",
         "clock commands decision event manifest names projections query runtime storage tasks",
@@ -40,7 +44,8 @@ const IMPORTS: [(&str, &str); 21] = [
     ("client", ""),
 ];
 
-/// One heavy dependency, one folder.
+/// One heavy dependency, one folder; the contract is made into bytes where guests are built and
+/// where they are held to it.
 const ONLY_IN: [(&str, &str); 6] = [
     ("redb", "storage"),
     ("wasmtime", "runtime"),

@@ -131,8 +131,8 @@ fn limits_of_a_module_hold_at_once_and_after_a_restart_and_are_named_when_exceed
         (json!({"deadline_ms": 50}), "spin", "deadline_ms"),
         (json!({"memory_bytes": 4 << 20}), "eat_memory", "memory_bytes"),
         (json!({"output_bytes": 1 << 20}), "big_events", "output_bytes"),
-        (json!({"event_bytes": 10}), "invalid_json", ""),
-        (json!({"event_bytes": 4}), "invalid_json", "event_bytes"),
+        (json!({"event_bytes": 16}), "invalid_json", ""),
+        (json!({"event_bytes": 15}), "invalid_json", "event_bytes"),
         (json!({"events_per_command": 5}), "flood_few", "events_per_command"),
     ] {
         set_limits(&server.client, "hostile", &limits).ok();

@@ -25,5 +25,6 @@ mod hostile;
 mod isolation;
 mod live;
 mod projections;
+mod read_models;
 mod swap;
 mod uploads;

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, account, account_with_overdraft};
+use crate::harness::{Client, Server, account, account_with_overdraft};
+
+const SWAPS: usize = 50;
 
 #[test]
 fn swapping_under_load_fails_no_command_and_each_decision_names_one_version() {
@@ -33,7 +35,7 @@ fn swapping_under_load_fails_no_command_and_each_decision_names_one_version() {
                 })
             })
             .collect();
-        for version in ["1.1.0", "1.0.0"].iter().cycle().take(10) {
+        for version in ["1.1.0", "1.0.0"].iter().cycle().take(SWAPS) {
             std::thread::sleep(Duration::from_millis(50));
             server.client.activate("account", version).ok();
         }
@@ -41,17 +43,18 @@ fn swapping_under_load_fails_no_command_and_each_decision_names_one_version() {
         clients.into_iter().flat_map(|client| client.join().expect("ends")).collect()
     });
 
+    let recorded = makers(&server.client);
     let mut by_version: BTreeMap<String, usize> = BTreeMap::new();
     for answer in &answers {
         let version = answer["module"]["version"].as_str().expect("a version");
         *by_version.entry(version.to_owned()).or_default() += 1;
-        let decision = answer["decision"].as_u64().expect("a number");
-        if decision % 50 == 0 {
-            let record = server.client.get(&format!("/v1/decisions/{decision}")).ok();
-            assert_eq!(record.json["command"]["module"], answer["module"]);
-        }
+        let record = &recorded[&answer["decision"].as_u64().expect("a number")];
+        assert_eq!(record, &answer["module"], "{answer}");
     }
     assert_eq!(by_version.len(), 2, "{by_version:?}");
+    let activations = server.client.get("/v1/decisions?kind=activation&limit=1000").ok().json;
+    let activations = activations["decisions"].as_array().map(Vec::len);
+    assert_eq!(activations, Some(SWAPS + 1));
     let balances: u64 = (0..8)
         .map(|id| {
             let state = server.client.get(&format!("/v1/aggregates/account/{id}")).ok();
@@ -59,6 +62,22 @@ fn swapping_under_load_fails_no_command_and_each_decision_names_one_version() {
         })
         .sum();
     assert_eq!(balances, answers.len() as u64, "a deposit was lost or made twice");
+}
+
+/// Who decided each recorded command.
+fn makers(client: &Client) -> BTreeMap<u64, Value> {
+    let (mut makers, mut after) = (BTreeMap::new(), 0);
+    loop {
+        let page = client.get(&format!("/v1/decisions?after={after}&limit=1000")).ok().json;
+        for record in page["decisions"].as_array().expect("a list") {
+            let number = record["decision"].as_u64().expect("a number");
+            makers.insert(number, record["command"]["module"].clone());
+        }
+        match page["next"].as_str() {
+            Some(next) => after = next.parse().expect("a number"),
+            None => return makers,
+        }
+    }
 }
 
 #[test]

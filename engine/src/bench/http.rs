@@ -24,9 +24,9 @@ use crate::demo::modules::{Uploaded, activate, upload};
 use crate::demo::sources::{ACCOUNT, FLIGHTS, Install, Sources};
 use crate::report::Report;
 use figures::{Figures, Pair, Row};
-use load::Pace;
-use requests::Requests;
-use server::Server;
+pub(super) use load::{Pace, measure};
+pub(super) use requests::{Requests, wait_until_ready};
+pub(super) use server::Server;
 
 /// Connections at once, from a lone client to many.
 const CONNECTIONS: [u32; 3] = [1, 64, 256];
@@ -65,7 +65,7 @@ pub(super) async fn run(args: &HttpArgs) -> anyhow::Result<ExitCode> {
     // Whoever reads JSON gets nothing else on standard output.
     let mut progress = if args.json { Report::new(std::io::stderr()) } else { Report::stdout() };
     let figures = tokio::select! {
-        measured = measure(args, &mut progress) => measured?,
+        measured = measure_all(args, &mut progress) => measured?,
         // What is dropped then ends the server.
         stopped = interrupted() => return Ok(stopped.map(|()| ExitCode::FAILURE)?),
     };
@@ -84,7 +84,7 @@ pub(super) async fn run(args: &HttpArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-async fn measure(args: &HttpArgs, progress: &mut Report) -> anyhow::Result<Figures> {
+async fn measure_all(args: &HttpArgs, progress: &mut Report) -> anyhow::Result<Figures> {
     let sources = Sources::find()?;
     let week = sources.week()?;
     let install = Install::unless(args.no_install);

@@ -16,13 +16,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use appends::{Pace, Point, What};
-use events::Events;
+pub(super) use events::{Events, Numbers};
 use figures::{Figures, Row};
+pub(super) use filling::{Order, fill};
 
 use crate::report::Report;
 use crate::tasks::blocking;
 
-pub(super) use reopening::{FillArgs, OpenArgs, fill, open};
+pub(super) use reopening::{FillArgs, OpenArgs, fill as fill_and_wait, open};
 
 /// Streams that are appended to.
 const STREAMS: u32 = 10_000;

@@ -64,6 +64,9 @@ pub(super) struct ServeArgs {
     /// Commands between arrival and answer; more wait
     #[arg(long, value_name = "COUNT")]
     in_flight_commands: Option<usize>,
+    /// Documents that one query over a read model may look at
+    #[arg(long, value_name = "COUNT")]
+    scan_rows: Option<usize>,
     /// Bytes of the body of a command
     #[arg(long, value_name = "BYTES")]
     body_bytes: Option<usize>,
@@ -158,6 +161,7 @@ fn options(args: &ServeArgs, compiler: CompilerProgram) -> Options {
     let mut options = Options::new(args.data.clone(), compiler);
     let set = |to: &mut usize, from: Option<usize>| *to = from.unwrap_or(*to);
     set(&mut options.in_flight_commands, args.in_flight_commands);
+    set(&mut options.projections.scan_rows, args.scan_rows);
     set(&mut options.guests.memory_bytes, args.guest_memory_bytes);
     set(&mut options.guests.component_bytes, args.component_bytes);
     let set = |to: &mut u64, from: Option<u64>| *to = from.unwrap_or(*to);

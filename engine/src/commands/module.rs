@@ -37,8 +37,11 @@ pub struct WorkerLimits {
     pub meter_every: u32,
     /// Events that one command may append. 1,000: one answer stays readable.
     pub events_per_command: usize,
-    /// Bytes of data in the events that one command may append. 1 MiB: what one direct append may.
+    /// Bytes of the events that one command may append, or of its rejection. 1 MiB: what one
+    /// direct append may.
     pub event_bytes: usize,
+    /// Tags of one event. 100: each is an entry of the index.
+    pub event_tags: usize,
     /// Events that one call of `evolve` folds. 1,000: a batch amortises the crossing.
     pub fold_batch: usize,
     /// Whether an instance is used again. It is: a fresh one costs some 25 us a call.
@@ -67,6 +70,7 @@ impl Default for WorkerLimits {
             meter_every: 1_000,
             events_per_command: 1_000,
             event_bytes: 1 << 20,
+            event_tags: 100,
             fold_batch: 1_000,
             instances: Instances::Reused,
             throttle: ThrottleLimits::default(),

@@ -6,8 +6,9 @@ use crate::decision::{
 use crate::event::{JSON, NewEvent};
 use crate::json;
 use crate::names::{EventType, Tag};
-use crate::runtime;
+use crate::runtime::{self, Limit};
 
+use super::module::WorkerLimits;
 use super::states::Hot;
 use super::{Command, CommandId};
 
@@ -16,6 +17,61 @@ use super::{Command, CommandId};
 pub(super) struct Circumstance {
     pub(super) now_ms: u64,
     pub(super) seed: u64,
+}
+
+/// Bytes of a sentence of a guest's that are passed on; the rest is cut. 4 KiB: to be read.
+const SENTENCE_BYTES: usize = 4 << 10;
+
+/// The limit that a guest's events exceed.
+pub(super) fn exceeded(events: &[runtime::NewEvent], limits: &WorkerLimits) -> Option<Limit> {
+    let bytes = |event: &runtime::NewEvent| {
+        let tags: usize = event.tags.iter().map(String::len).sum();
+        event.event_type.len() + event.data.len() + tags
+    };
+    if events.len() > limits.events_per_command {
+        Some(Limit::Events)
+    } else if events.iter().any(|event| event.tags.len() > limits.event_tags) {
+        Some(Limit::EventTags)
+    } else if events.iter().map(bytes).sum::<usize>() > limits.event_bytes {
+        Some(Limit::EventBytes)
+    } else {
+        None
+    }
+}
+
+/// How long a rejection is.
+pub(super) fn rejection_bytes(rejection: &runtime::Rejection) -> usize {
+    let details = rejection.details.as_ref().map_or(0, String::len);
+    rejection.code.len() + rejection.message.len() + details
+}
+
+/// What a guest says, cut to a length that can be shown.
+pub(super) fn cut(mut sentence: String) -> String {
+    if sentence.len() > SENTENCE_BYTES {
+        sentence.truncate(sentence.floor_char_boundary(SENTENCE_BYTES));
+        sentence.push('…');
+    }
+    sentence
+}
+
+/// A state as its guest shows it, if that is JSON.
+pub(super) fn checked_state(json: &str) -> Result<String, String> {
+    match json::compact(json) {
+        Ok(compact) => Ok(compact.into_owned()),
+        Err(error) => Err(format!("what it shows of its state is not JSON: {error}")),
+    }
+}
+
+/// A rejection whose details can be shown as JSON.
+pub(super) fn checked_rejection(
+    mut rejection: runtime::Rejection,
+) -> Result<runtime::Rejection, String> {
+    if let Some(details) = &rejection.details {
+        let compact = json::compact(details)
+            .map_err(|error| format!("the details of its rejection are not JSON: {error}"))?;
+        rejection.details = Some(compact.into_owned());
+    }
+    Ok(rejection)
 }
 
 /// Checks what a guest wants to append.
@@ -29,7 +85,7 @@ pub(super) fn checked_events(answered: Vec<runtime::NewEvent>) -> Result<Vec<New
 fn checked_event(event: runtime::NewEvent) -> Result<NewEvent, String> {
     let name = event.event_type;
     let event_type = EventType::parse(&name)
-        .map_err(|error| format!("it answered an event of type {name:?}: {error}"))?;
+        .map_err(|error| format!("the event type that it answered is {error}: {name:?}"))?;
     let data = json::compact(&event.data)
         .map_err(|error| format!("the data of its event {name:?} cannot be stored: {error}"))?;
     let tags = event.tags.iter().map(|tag| {

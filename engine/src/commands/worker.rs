@@ -20,7 +20,10 @@ use super::Command;
 use super::error::CommandError;
 use super::idempotency::Running;
 use super::module::{Identity, WorkerLimits};
-use super::record::{Circumstance, checked_events, context, draft};
+use super::record::{
+    Circumstance, checked_events, checked_rejection, checked_state, context, cut, draft, exceeded,
+    rejection_bytes,
+};
 use super::states::{Hot, HotStates};
 use crate::clock::{Clock, new_seed};
 use crate::decision::Draft;
@@ -198,7 +201,9 @@ impl Worker {
             None => Ok(None),
             Some(state) => self
                 .call(|instance| instance.inspect(aggregate.as_str(), state))
-                .and_then(|answer| answer.map_err(|reason| self.fault(reason)))
+                .and_then(|answer| {
+                    answer.and_then(|json| checked_state(&json)).map_err(|r| self.fault(r))
+                })
                 .map(|json| Some(AggregateState { json, version: hot.version })),
         };
         let lineage = Arc::clone(&hot.lineage);
@@ -247,12 +252,8 @@ impl Worker {
         }
         match answer {
             Ok(outcome) => {
-                if outcome.events.len() > self.limits.events_per_command {
-                    return Err(self.failed(&GuestError::Limit(Limit::Events)));
-                }
-                let bytes: usize = outcome.events.iter().map(|event| event.data.len()).sum();
-                if bytes > self.limits.event_bytes {
-                    return Err(self.failed(&GuestError::Limit(Limit::EventBytes)));
+                if let Some(limit) = exceeded(&outcome.events, &self.limits) {
+                    return Err(self.failed(&GuestError::Limit(limit)));
                 }
                 let events = checked_events(outcome.events).map_err(|reason| self.fault(reason))?;
                 if events.is_empty() {
@@ -278,13 +279,16 @@ impl Worker {
                 Ok(Decided { draft, after })
             }
             Err(Failure::Rejected(rejection)) => {
+                if rejection_bytes(&rejection) > self.limits.event_bytes {
+                    return Err(self.failed(&GuestError::Limit(Limit::EventBytes)));
+                }
                 let rejection = checked_rejection(rejection).map_err(|r| self.fault(r))?;
                 let (module, decided) = (module.module_ref(), Err(&rejection));
                 let draft = draft(command, module, &context(), before, decided, fuel);
                 Ok(Decided { draft, after: before.clone() })
             }
-            Err(Failure::Invalid(reason)) => Err(CommandError::Invalid(reason)),
-            Err(Failure::Unknown(reason)) => Err(CommandError::UnknownCommand(reason)),
+            Err(Failure::Invalid(reason)) => Err(CommandError::Invalid(cut(reason))),
+            Err(Failure::Unknown(reason)) => Err(CommandError::UnknownCommand(cut(reason))),
             Err(Failure::Fault(reason)) => Err(self.fault(reason)),
         }
     }
@@ -339,7 +343,7 @@ impl Worker {
     }
 
     fn fault(&self, reason: String) -> CommandError {
-        CommandError::ModuleFault { module: self.identity.name.clone(), reason }
+        CommandError::ModuleFault { module: self.identity.name.clone(), reason: cut(reason) }
     }
 
     fn failed(&self, error: &GuestError) -> CommandError {
@@ -350,14 +354,4 @@ impl Worker {
             GuestError::Trap(_) | GuestError::Instantiate(_) => self.fault(error.to_string()),
         }
     }
-}
-
-/// A rejection whose details can be shown as JSON.
-fn checked_rejection(mut rejection: runtime::Rejection) -> Result<runtime::Rejection, String> {
-    if let Some(details) = &rejection.details {
-        let compact = crate::json::compact(details)
-            .map_err(|error| format!("the details of its rejection are not JSON: {error}"))?;
-        rejection.details = Some(compact.into_owned());
-    }
-    Ok(rejection)
 }

@@ -36,19 +36,26 @@ pub(crate) enum Install {
 /// A module of the examples.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Example {
-    /// The crate under `guest-examples`, which is the module's name too.
+    /// The module's name.
     pub(crate) name: &'static str,
+    /// Where its crate is.
+    dir: &'static str,
     /// The cargo feature that makes this version of it.
     feature: Option<&'static str>,
 }
 
 /// The account as it comes.
-pub(crate) const ACCOUNT: Example = Example { name: "account", feature: None };
+pub(crate) const ACCOUNT: Example =
+    Example { name: "account", dir: "guest-examples/account", feature: None };
 /// The account that may go down to -100.
 pub(crate) const ACCOUNT_OVERDRAFT: Example =
-    Example { name: "account", feature: Some("overdraft") };
+    Example { name: "account", dir: "guest-examples/account", feature: Some("overdraft") };
 /// The flights and their read models.
-pub(crate) const FLIGHTS: Example = Example { name: "flights", feature: None };
+pub(crate) const FLIGHTS: Example =
+    Example { name: "flights", dir: "guest-examples/flights", feature: None };
+/// Ten projections that count deposits, for benches.
+pub(crate) const COUNTING: Example =
+    Example { name: "counting", dir: "tests/guests/counting", feature: Some("bench") };
 
 impl Install {
     /// As the flag `--no-install` says.
@@ -98,7 +105,7 @@ impl Sources {
         report: &mut Report,
     ) -> anyhow::Result<Bytes> {
         let request = BuildRequest {
-            crate_dir: self.root.join("guest-examples").join(example.name),
+            crate_dir: self.root.join(example.dir),
             features: example.feature.map(str::to_owned).into_iter().collect(),
             target_dir: self.root.join("target").join("guests"),
             install: install == Install::Allowed,

@@ -73,6 +73,9 @@ kinds! {
     UNKNOWN_DECISION = "unknown_decision", NOT_FOUND, LASTING, "No decision has this number";
     UNKNOWN_READ_MODEL = "unknown_read_model", NOT_FOUND, LASTING,
         "No active module has the read model";
+    UNKNOWN_PROJECTION = "unknown_projection", NOT_FOUND, LASTING,
+        "No active module has the projection";
+    UNKNOWN_QUERY = "unknown_query", NOT_FOUND, LASTING, "The projection has no such query";
     UNKNOWN_DOCUMENT = "unknown_document", NOT_FOUND, LASTING,
         "The read model has no such document";
     UNKNOWN_MODULE = "unknown_module", NOT_FOUND, LASTING, "No such module was uploaded";
@@ -100,6 +103,10 @@ kinds! {
         "The aggregate cannot fold the events";
     CONDITION_TOO_WIDE = "condition_too_wide", UNPROCESSABLE_ENTITY, LASTING,
         "The condition takes too many steps";
+    QUERY_REFUSED = "query_refused", UNPROCESSABLE_ENTITY, LASTING,
+        "The module refuses the query's parameters";
+    INDEX_NEEDED = "index_needed", UNPROCESSABLE_ENTITY, LASTING,
+        "The query looks at too many documents";
     KEY_REUSED = "idempotency_key_reused", UNPROCESSABLE_ENTITY, LASTING,
         "The key was used for another request";
     INVALID_MODULE = "invalid_module", UNPROCESSABLE_ENTITY, LASTING,
@@ -172,6 +179,9 @@ pub(super) struct More {
     /// The position that was wanted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) required: Option<u64>,
+    /// The index that a query needs, as a manifest declares it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) index: Option<Box<RawValue>>,
     /// The command's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) command_id: Option<String>,

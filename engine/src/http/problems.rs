@@ -1,22 +1,25 @@
 //! What the engine's errors are to a client: one table from types to problems.
 
+use serde_json::value::RawValue;
+
 use crate::commands::CommandError;
 use crate::expected::{ExpectedVersion, VersionConflict};
 use crate::json::JsonError;
 use crate::modules::{ActivateError, LimitsError, UploadError};
 use crate::names::NameError;
-use crate::projections::{PageError, QueryError};
-use crate::runtime::{CompileError, GateError, LoadError};
+use crate::projections::{GuestQueryError, PageError, QueryError};
+use crate::runtime::{CompileError, GateError, GuestError, LoadError};
 use crate::storage::log::{AppendError, ReadError, Refusal};
 use crate::storage::read_models::ReadModelError;
 
 use super::error::{
     ACTIVATION_CLASH, ACTIVATION_REFUSED, BODY_TOO_LARGE, CONDITION_FAILED, CONDITION_TOO_WIDE,
-    CONTENDED, CORRUPTED, DISK_FULL, Expected, Fault, INVALID_BODY, INVALID_COMMAND, INVALID_JSON,
-    INVALID_MODULE, INVALID_NAME, INVALID_PARAMETER, KEY_REUSED, Kind, MODULE_BROKEN, MODULE_FAULT,
-    MODULE_LIMIT, MODULE_QUARANTINED, MODULE_THROTTLED, MODULE_TOO_COSTLY, More, NOT_FOLDABLE,
-    OUTCOME_UNKNOWN, Problem, SHUTTING_DOWN, STILL_RUNNING, UNAVAILABLE, UNKNOWN_AGGREGATE,
-    UNKNOWN_COMMAND, UNKNOWN_MODULE, UNKNOWN_VERSION, VERSION_CONFLICT, VERSION_EXISTS,
+    CONTENDED, CORRUPTED, DISK_FULL, Expected, Fault, INDEX_NEEDED, INVALID_BODY, INVALID_COMMAND,
+    INVALID_JSON, INVALID_MODULE, INVALID_NAME, INVALID_PARAMETER, KEY_REUSED, Kind, MODULE_BROKEN,
+    MODULE_FAULT, MODULE_LIMIT, MODULE_QUARANTINED, MODULE_THROTTLED, MODULE_TOO_COSTLY, More,
+    NOT_FOLDABLE, OUTCOME_UNKNOWN, Problem, QUERY_REFUSED, SHUTTING_DOWN, STILL_RUNNING,
+    UNAVAILABLE, UNKNOWN_AGGREGATE, UNKNOWN_COMMAND, UNKNOWN_MODULE, UNKNOWN_QUERY,
+    UNKNOWN_VERSION, VERSION_CONFLICT, VERSION_EXISTS,
 };
 
 impl From<NameError> for Problem {
@@ -119,11 +122,37 @@ impl From<ReadModelError> for Problem {
 
 impl From<QueryError> for Problem {
     fn from(error: QueryError) -> Self {
-        let limit = match &error {
-            QueryError::Invalid(_) => None,
-            QueryError::TooWide { .. } => Some("scan_rows"),
-        };
-        Self::new(&INVALID_PARAMETER, error.to_string()).with(More { limit, ..More::default() })
+        let detail = error.to_string();
+        match error {
+            QueryError::Invalid(_) => Self::new(&INVALID_PARAMETER, detail),
+            QueryError::TooWide { index, .. } => {
+                let index = index.and_then(|index| RawValue::from_string(index).ok());
+                let more = More { limit: Some("scan_rows"), index, ..More::default() };
+                Self::new(&INDEX_NEEDED, detail).with(more)
+            }
+        }
+    }
+}
+
+impl From<GuestQueryError> for Problem {
+    fn from(error: GuestQueryError) -> Self {
+        let detail = error.to_string();
+        match error {
+            GuestQueryError::Unknown(_) => Self::new(&UNKNOWN_QUERY, detail),
+            GuestQueryError::Refused(_) => Self::new(&QUERY_REFUSED, detail),
+            GuestQueryError::Guest(module, error) => {
+                let (kind, limit) = match error {
+                    GuestError::Limit(limit) => (&MODULE_LIMIT, Some(limit.name())),
+                    GuestError::Trap(_) | GuestError::Instantiate(_) => (&MODULE_FAULT, None),
+                };
+                Self::new(kind, detail).with(More {
+                    module: Some(module),
+                    limit,
+                    ..More::default()
+                })
+            }
+            GuestQueryError::File(error) => error.into(),
+        }
     }
 }
 

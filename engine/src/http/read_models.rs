@@ -5,14 +5,17 @@ use axum::http::Uri;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::projections::{Filter, Order, ProjectionState, ProjectionStatus, Row, RowsQuery};
+use crate::projections::{
+    Count, Explain, Filter, ProjectionState, ProjectionStatus, Row, RowsQuery, parse_fields,
+    parse_order,
+};
 use crate::tasks;
 
 use super::answer::{Answer, json, json_response, with_position};
-use super::app::Shared;
+use super::app::{App, Shared};
 use super::error::{Problem, UNKNOWN_DOCUMENT};
 use super::events::with_next;
-use super::params::Params;
+use super::params::{Params, invalid};
 use super::segments::Segments;
 use super::views::raw;
 use super::waiting::{find, min_position};
@@ -55,6 +58,28 @@ struct RowsBody<'a> {
     rows: Vec<RowView<'a>>,
     position: u64,
     next: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<CountView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explain: Option<ExplainView<'a>>,
+}
+
+#[derive(Serialize)]
+struct CountView {
+    rows: usize,
+    exact: bool,
+}
+
+/// How a query was answered: a null index means that the documents were read in the order of their
+/// keys.
+#[derive(Serialize)]
+struct ExplainView<'a> {
+    index: Option<&'a str>,
+    narrowed_by: &'a [String],
+    checked: &'a [String],
+    sorted: bool,
+    rows_looked_at: usize,
+    scan_rows: usize,
 }
 
 #[derive(Serialize)]
@@ -118,20 +143,14 @@ pub(super) async fn rows(
     let name = segments.name("name")?;
     let mut params = Params::parse(request.uri())?;
     let model = find(&app, name.as_str())?;
-    let filters = params.all("where");
-    let order = params.one("order")?;
-    let query = RowsQuery {
-        filters: filters.iter().map(|text| Filter::parse(text)).collect::<Result<_, _>>()?,
-        order: order.map_or_else(|| Ok(Vec::new()), |text| Order::parse_list(&text))?,
-        limit: params.limit(&app.limits)?,
-        cursor: params.one("cursor")?,
-    };
+    let query = rows_query(&mut params, &app)?;
+    let explain = params.parsed::<bool>("explain")?.unwrap_or(false);
     let least = min_position(&mut params, &app)?;
     params.end()?;
     // A copy: the request's parts are slices of the connection's buffer, and whoever holds one
     // while it waits holds all of it.
     let uri = Uri::try_from(request.uri().to_string()).unwrap_or_default();
-    drop((request, segments, filters));
+    drop((request, segments));
     least.reach(&model).await?;
     let page = tasks::blocking(move || model.page(&query)).await;
     let page = page.ok_or_else(|| Problem::internal("a query panicked"))??;
@@ -139,12 +158,45 @@ pub(super) async fn rows(
         rows: page.rows.iter().map(row).collect(),
         position: page.position,
         next: page.next.as_deref(),
+        count: page.count.map(|Count { rows, is_exact }| CountView { rows, exact: is_exact }),
+        explain: explain.then(|| explained(&page.explain)),
     })?;
     with_position(&mut response, page.position);
     if let Some(next) = &page.next {
         with_next(&mut response, &uri, next);
     }
     Ok(response)
+}
+
+fn rows_query(params: &mut Params, app: &App) -> Result<RowsQuery, Problem> {
+    let filters = params.all("where");
+    let filters = filters.iter().map(|text| Filter::parse(text)).collect::<Result<_, _>>()?;
+    let order = params.one("order")?.map(|text| parse_order(&text)).transpose()?;
+    let fields = params.one("fields")?.map(|text| parse_fields(&text)).transpose()?;
+    let count = params.parsed::<usize>("count")?;
+    let most = app.engine.projections().limits().scan_rows;
+    if count.is_some_and(|count| !(1..=most).contains(&count)) {
+        return Err(invalid("count", &format!("it may be 1 to {most}, up to which rows count")));
+    }
+    Ok(RowsQuery {
+        filters,
+        order: order.unwrap_or_default(),
+        limit: params.limit(&app.limits)?,
+        cursor: params.one("cursor")?,
+        fields: fields.unwrap_or_default(),
+        count,
+    })
+}
+
+fn explained(explain: &Explain) -> ExplainView<'_> {
+    ExplainView {
+        index: explain.index.as_deref(),
+        narrowed_by: &explain.narrowed_by,
+        checked: &explain.checked,
+        sorted: explain.is_sorted,
+        rows_looked_at: explain.rows_looked_at,
+        scan_rows: explain.scan_rows,
+    }
 }
 
 fn row(row: &Row) -> RowView<'_> {

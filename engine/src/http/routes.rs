@@ -7,8 +7,8 @@ use axum::routing::{get, post, put};
 use super::app::{App, Shared};
 use super::error::{METHOD_NOT_ALLOWED, Problem, UNKNOWN_ROUTE};
 use super::{
-    appends, bulk, command, decisions, events, health, modules, queries, read_models, states,
-    streams,
+    appends, bulk, command, decisions, events, guest_queries, health, modules, queries,
+    read_models, states, streams,
 };
 
 /// All routes.
@@ -29,6 +29,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/v1/read-models/{name}", get(read_models::rows))
         .route("/v1/read-models/{name}/{key}", get(read_models::document))
         .route("/v1/projections", get(read_models::projections))
+        .route("/v1/projections/{projection}/queries/{query}", post(guest_queries::post))
         .route("/v1/modules", get(modules::list).post(modules::upload))
         .route("/v1/modules/{name}", get(modules::one))
         .route("/v1/modules/{name}/versions/{version}", get(modules::version))

@@ -39,6 +39,8 @@ pub struct ModuleLimits {
     pub events_per_command: Option<usize>,
     /// See [`WorkerLimits::event_bytes`].
     pub event_bytes: Option<usize>,
+    /// See [`WorkerLimits::event_tags`].
+    pub event_tags: Option<usize>,
     /// See [`WorkerLimits::meter_every`].
     pub meter_every: Option<u32>,
     /// See [`WorkerLimits::threads`].
@@ -72,6 +74,7 @@ impl ModuleLimits {
         within("instance_bytes", wide(limits.instance_bytes), 0, most_memory);
         within("events_per_command", wide(limits.events_per_command), 1, 10_000);
         within("event_bytes", wide(limits.event_bytes), 1, 8 << 20);
+        within("event_tags", wide(limits.event_tags), 0, 10_000);
         within("meter_every", limits.meter_every.map(u64::from), 1, 1_000_000_000);
         within("threads", wide(limits.threads), 1, 64);
         if faults.is_empty() { Ok(limits) } else { Err(faults) }
@@ -102,6 +105,7 @@ impl ModuleLimits {
         set(&mut guests.instance_bytes, self.instance_bytes);
         set(&mut workers.events_per_command, self.events_per_command);
         set(&mut workers.event_bytes, self.event_bytes);
+        set(&mut workers.event_tags, self.event_tags);
         set(&mut workers.meter_every, self.meter_every);
         set(&mut workers.threads, self.threads);
         set(&mut workers.instances, self.instances);
@@ -120,6 +124,7 @@ impl ModuleLimits {
             instance_bytes: Some(guests.instance_bytes),
             events_per_command: Some(workers.events_per_command),
             event_bytes: Some(workers.event_bytes),
+            event_tags: Some(workers.event_tags),
             meter_every: Some(workers.meter_every),
             threads: Some(workers.threads),
             instances: Some(workers.instances),

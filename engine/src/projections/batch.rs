@@ -2,117 +2,78 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use parking_lot::RwLock;
 use serde::Serialize;
 
-use super::ProjectionLimits;
-use crate::decision::format::record_hash;
+use super::overlay::Overlay;
+use crate::decision::format::{parse_header, record_hash};
 use crate::decision::{Decision, Kind, parse};
 use crate::event::guest_data;
 use crate::manifest::ProjectionManifest;
-use crate::runtime::{self, Change, GuestError, Instance, ReadModelLook};
-use crate::storage::log::{Log, ReadError};
-use crate::storage::read_models::{Checkpoint, ReadModelFile, RowChange, View};
+use crate::runtime::{self, Change, GuestError, ReadModelLook};
+use crate::storage::log::ReadError;
+use crate::storage::read_models::{Checkpoint, View};
+use crate::subscriptions::Records;
 
-/// Records to be projected, and the checkpoint after them.
-#[derive(Debug)]
-pub(super) struct Batch {
-    pub(super) records: Vec<Bytes>,
-    pub(super) after: Checkpoint,
+/// The checkpoint after records.
+pub(super) fn after(records: &Records) -> Result<Checkpoint, ReadError> {
+    let Some(last) = records.iter().next_back() else { return Ok(Checkpoint::START) };
+    let header = parse_header(last)?;
+    Ok(Checkpoint {
+        position: header.head_before + u64::from(header.event_count),
+        decision: header.decision,
+        hash: record_hash(last),
+    })
 }
 
-impl Batch {
-    /// The records after a checkpoint, within the limits; none at the head.
-    pub(super) fn read(
-        log: &Log,
-        from: &Checkpoint,
-        limits: &ProjectionLimits,
-    ) -> Result<Option<Self>, ReadError> {
-        let (mut records, mut next, mut bytes) = (Vec::new(), from.decision + 1, 0);
-        'groups: while let Some(group) = log.group(next)? {
-            for (number, record) in group.records_from(next) {
-                if records.len() >= limits.batch_events || bytes >= limits.batch_bytes {
-                    break 'groups;
-                }
-                next = number + 1;
-                bytes += record.len();
-                records.push(record);
-            }
-        }
-        let Some(last) = records.last() else { return Ok(None) };
-        let decision = parse(last)?;
-        let after = Checkpoint {
-            position: decision.head_after(),
-            decision: decision.header.decision,
-            hash: record_hash(last),
-        };
-        Ok(Some(Self { records, after }))
-    }
+/// What a projection makes of events; the inner error is its own.
+pub(super) type Projected = Result<Result<Vec<Change>, String>, GuestError>;
 
-    /// Each record as a batch of its own, to find the one that fails.
-    pub(super) fn singles(&self) -> Result<Vec<Self>, ReadError> {
-        let single = |record: &Bytes| {
-            let decision = parse(record)?;
-            let after = Checkpoint {
-                position: decision.head_after(),
-                decision: decision.header.decision,
-                hash: record_hash(record),
-            };
-            Ok(Self { records: vec![record.clone()], after })
-        };
-        self.records.iter().map(single).collect()
-    }
-
-    /// Lets a guest project the batch. The inner error is the guest's own; an event that nobody
-    /// wants costs no call.
-    pub(super) fn project(
-        &self,
-        spec: &ProjectionManifest,
-        instance: &mut Instance,
-        file: &ReadModelFile,
-    ) -> Result<Result<Vec<Change>, String>, ProjectError> {
-        let decisions = self
-            .records
-            .iter()
-            .map(|record| parse(record))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|damage| ProjectError::Read(damage.into()))?;
-        let texts: Vec<_> = decisions
-            .iter()
-            .flat_map(|decision| {
-                let wanted = decision.events.iter().filter(|event| wants(spec, event));
-                let meta: Arc<str> = meta(decision).into();
-                wanted.map(move |event| {
-                    let data = guest_data(event.content_type, event.data);
-                    (event, event.id.to_string(), data, Arc::clone(&meta))
-                })
+/// Lets a projection make changes of those events of the records that it wants. An event that it
+/// does not want costs no call.
+pub(super) fn project(
+    records: &Records,
+    spec: &ProjectionManifest,
+    project: impl FnOnce(&[runtime::RecordedEvent<'_>]) -> Projected,
+) -> Result<Result<Vec<Change>, String>, ProjectError> {
+    let decisions = records
+        .iter()
+        .map(|record| parse(record))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|damage| ProjectError::Read(damage.into()))?;
+    let texts: Vec<_> = decisions
+        .iter()
+        .flat_map(|decision| {
+            let wanted: Vec<_> =
+                decision.events.iter().filter(|event| wants(spec, event)).collect();
+            let meta: Arc<str> = if wanted.is_empty() { "".into() } else { meta(decision).into() };
+            wanted.into_iter().map(move |event| {
+                let data = guest_data(event.content_type, event.data);
+                (event, event.id.to_string(), data, Arc::clone(&meta))
             })
-            .collect();
-        if texts.is_empty() {
-            return Ok(Ok(Vec::new()));
-        }
-        let events: Vec<_> = texts
-            .iter()
-            .map(|(event, id, data, meta)| runtime::RecordedEvent {
-                event_id: id,
-                position: event.position,
-                part: 0,
-                event: runtime::Event::of(event, data),
-                meta,
-            })
-            .collect();
-        let view = file.view().map_err(|error| ProjectError::File(error.to_string()))?;
-        let look = Arc::new(Look { view, spec: spec.clone() });
-        let changes = instance.project(&spec.name, &events, look).map_err(ProjectError::Guest)?;
-        Ok(changes.and_then(|changes| checked(spec, changes)))
+        })
+        .collect();
+    if texts.is_empty() {
+        return Ok(Ok(Vec::new()));
     }
+    let events: Vec<_> = texts
+        .iter()
+        .map(|(event, id, data, meta)| runtime::RecordedEvent {
+            event_id: id,
+            position: event.position,
+            part: 0,
+            event: runtime::Event::of(event, data),
+            meta,
+        })
+        .collect();
+    let changes = project(&events).map_err(ProjectError::Guest)?;
+    Ok(changes.and_then(|changes| checked(spec, changes)))
 }
 
 /// Why a batch could not be projected.
 #[derive(Debug)]
 pub(super) enum ProjectError {
     Read(ReadError),
-    File(String),
     Guest(GuestError),
 }
 
@@ -175,27 +136,21 @@ fn own(spec: &ProjectionManifest, collection: &str) -> Result<(), String> {
     Err(format!("the collection {collection:?} is not one of projection {}", spec.name))
 }
 
-/// The changes as the storage takes them.
-pub(super) fn rows(changes: &[Change]) -> impl Iterator<Item = RowChange<'_>> {
-    changes.iter().map(|change| match change {
-        Change::Put((collection, key, document)) => {
-            RowChange { collection, key, document: Some(document) }
-        }
-        Change::Delete((collection, key)) => RowChange { collection, key, document: None },
-    })
-}
-
-/// What a projecting guest may read: the documents of its own projection.
-struct Look {
-    /// As they were before the batch: the guest's own changes come with its answer.
-    view: View,
-    spec: ProjectionManifest,
+/// What a projecting guest may read: the documents of its own projection, as they were before the
+/// batch; its own changes come with its answer.
+pub(super) struct Look {
+    pub(super) view: Arc<View>,
+    pub(super) overlay: Arc<RwLock<Overlay>>,
+    pub(super) spec: Arc<ProjectionManifest>,
 }
 
 impl ReadModelLook for Look {
     fn get_many(&self, collection: &str, keys: &[String]) -> Result<Vec<Option<String>>, String> {
         own(&self.spec, collection)?;
-        let get = |key: &String| self.view.get(collection, key).map_err(|error| error.to_string());
+        let overlay = self.overlay.read();
+        let get = |key: &String| {
+            overlay.get(&self.view, collection, key).map_err(|error| error.to_string())
+        };
         keys.iter().map(get).collect()
     }
 
@@ -213,8 +168,9 @@ impl ReadModelLook for Look {
             _ => std::ops::Bound::Included(prefix),
         };
         let mut found = Vec::new();
-        self.view
-            .scan(collection, from, |key, document| {
+        self.overlay
+            .read()
+            .scan(&self.view, collection, from, |key, document| {
                 let wanted = found.len() < limit && key.starts_with(prefix);
                 if wanted {
                     found.push((key.to_owned(), document.to_owned()));

@@ -4,12 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::batch::{Batch, ProjectError, rows};
+use super::batch::{self, ProjectError};
+use super::generation::Generation;
 use super::{ProjectionLimits, ProjectionState, Running};
 use crate::clock::Stopwatch;
 use crate::runtime::{Change, Component, Instance};
 use crate::storage::log::Log;
-use crate::storage::read_models::Checkpoint;
+use crate::storage::read_models::WriteError;
+use crate::subscriptions::{Feed, Records};
 
 /// How often a thread with nothing to do looks whether it should stop.
 const IDLE: Duration = Duration::from_millis(100);
@@ -19,13 +21,13 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct Follower {
     running: Arc<Running>,
     log: Log,
+    feed: Arc<Feed>,
     component: Component,
     limits: ProjectionLimits,
     instance: Option<Instance>,
-    /// What was applied; what is durable may be older.
-    at: Checkpoint,
-    /// Since when something applied is not durable.
-    unsynced: Option<Stopwatch>,
+    generation: Generation,
+    /// Whether an index may be unfinished.
+    builds: bool,
 }
 
 /// Why a batch was not applied.
@@ -36,15 +38,26 @@ enum Stuck {
     Storage(String),
 }
 
+impl From<WriteError> for Stuck {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Conflict(conflict) => Self::Failed(conflict.to_string()),
+            WriteError::File(error) => Self::Storage(error.to_string()),
+        }
+    }
+}
+
 impl Follower {
     pub(super) fn new(
         running: Arc<Running>,
-        log: Log,
+        (log, feed): (Log, Arc<Feed>),
         component: Component,
         limits: ProjectionLimits,
     ) -> Self {
         let at = *running.progress.borrow();
-        Self { running, log, component, limits, instance: None, at, unsynced: None }
+        let file = Arc::clone(&running.file);
+        let generation = Generation::new(file, &running.spec, at, limits.clone());
+        Self { running, log, feed, component, limits, instance: None, generation, builds: true }
     }
 
     pub(super) fn run(mut self) {
@@ -56,122 +69,129 @@ impl Follower {
                     self.pause(RETRY);
                     self.reopen();
                 }
-                Err(Stuck::Failed(reason)) => {
-                    tracing::error!(
-                        projection = self.running.spec.name,
-                        position = self.at.position,
-                        reason,
-                        "the projection stopped"
-                    );
-                    self.say(ProjectionState::Failed { reason });
-                    self.sync();
-                    while !self.running.is_stopped() {
-                        self.pause(IDLE);
-                    }
-                }
+                Err(Stuck::Failed(reason)) => self.stay(reason),
             }
         }
         self.sync();
     }
 
     fn step(&mut self) -> Result<(), Stuck> {
-        let head = self.log.wait_past(self.at.decision, IDLE);
-        if head.decision <= self.at.decision {
-            self.say(ProjectionState::Live);
-            if self.unsynced.is_some_and(|since| since.elapsed() >= self.limits.durable_every) {
-                self.sync();
+        let at = self.generation.at().decision;
+        let patience = if self.builds { Duration::ZERO } else { IDLE };
+        let head = self.log.wait_past(at, patience);
+        if head.decision > at {
+            let behind = head.decision - at;
+            if behind < u64::try_from(self.limits.feed.part_records).unwrap_or(u64::MAX) {
+                std::thread::sleep(self.limits.linger);
+            } else {
+                self.say(ProjectionState::CatchingUp);
             }
-            return Ok(());
+            let records = self.feed.read(at + 1);
+            if let Some(records) = records.map_err(|error| Stuck::Storage(error.to_string()))? {
+                self.take(&records)?;
+            }
         }
-        let batch_records = u64::try_from(self.limits.batch_events).unwrap_or(u64::MAX);
-        if head.decision - self.at.decision < batch_records {
-            std::thread::sleep(self.limits.linger);
-        } else {
-            self.say(ProjectionState::CatchingUp);
+        if self.generation.at().decision >= self.log.head().decision {
+            self.flush()?;
+            self.say(ProjectionState::Live);
+        } else if self.generation.is_full() {
+            self.flush()?;
         }
-        let batch = Batch::read(&self.log, &self.at, &self.limits);
-        match batch.map_err(|error| Stuck::Storage(error.to_string()))? {
-            None => Ok(()),
-            Some(batch) => self.take(&batch),
+        if self.builds {
+            self.builds = self.generation.build()?;
         }
+        Ok(())
     }
 
     /// Projects a batch; when it fails, its records one by one, so that all before the one that
     /// fails are applied and the trouble has a position.
-    fn take(&mut self, batch: &Batch) -> Result<(), Stuck> {
-        match self.project(batch)? {
-            Ok(changes) => return self.apply(&changes, batch.after),
-            Err(reason) if batch.records.len() == 1 => return Err(self.stuck(&reason)),
-            Err(_) => {}
+    fn take(&mut self, records: &Records) -> Result<(), Stuck> {
+        let after = |records: &Records| {
+            batch::after(records).map_err(|error| Stuck::Storage(error.to_string()))
+        };
+        if !self.generation.is_unique()
+            && let Ok(changes) = self.project(records)?
+        {
+            return Ok(self.generation.take(changes, after(records)?)?);
         }
-        let singles = batch.singles().map_err(|error| Stuck::Storage(error.to_string()))?;
-        for single in singles {
-            match self.project(&single)? {
-                Ok(changes) => self.apply(&changes, single.after)?,
-                Err(reason) => return Err(self.stuck(&reason)),
+        for single in records.singles() {
+            let after = after(&single)?;
+            let first = self.generation.at().position + 1;
+            let stuck = |reason: String| match after.position {
+                last if last > first => {
+                    Stuck::Failed(format!("at positions {first} to {last}: {reason}"))
+                }
+                _ => Stuck::Failed(format!("at position {first}: {reason}")),
+            };
+            let changes = self.project(&single)?.map_err(stuck)?;
+            match self.generation.take(changes, after) {
+                Err(WriteError::Conflict(conflict)) => return Err(stuck(conflict.to_string())),
+                taken => taken?,
             }
         }
         Ok(())
     }
 
-    fn stuck(&self, reason: &str) -> Stuck {
-        Stuck::Failed(format!("at position {}: {reason}", self.at.position + 1))
-    }
-
-    fn project(&mut self, batch: &Batch) -> Result<Result<Vec<Change>, String>, Stuck> {
-        let module = &self.running.module;
+    fn project(&mut self, records: &Records) -> Result<Result<Vec<Change>, String>, Stuck> {
         let mut instance = match self.instance.take().filter(|instance| !instance.is_spent()) {
             Some(instance) => instance,
-            None => match self.component.instantiate(module) {
+            None => match self.component.instantiate(&self.running.module) {
                 Ok(instance) => instance,
                 Err(error) => return Ok(Err(error.to_string())),
             },
         };
-        let answer = batch.project(&self.running.spec, &mut instance, &self.running.file);
+        let spec = &self.running.spec;
+        let look = self.generation.look(spec).map_err(WriteError::File)?;
+        let look = Arc::new(look);
+        let answer =
+            batch::project(records, spec, |events| instance.project(&spec.name, events, look));
         self.instance = Some(instance);
         match answer {
             Ok(answer) => Ok(answer),
             Err(ProjectError::Guest(error)) => Ok(Err(error.to_string())),
             Err(ProjectError::Read(error)) => Err(Stuck::Storage(error.to_string())),
-            Err(ProjectError::File(reason)) => Err(Stuck::Storage(reason)),
         }
     }
 
-    fn apply(&mut self, changes: &[Change], after: Checkpoint) -> Result<(), Stuck> {
-        if !changes.is_empty() {
-            let since = *self.unsynced.get_or_insert_with(Stopwatch::start);
-            let durable = since.elapsed() >= self.limits.durable_every;
-            self.running
-                .file
-                .apply(rows(changes), &after, durable)
-                .map_err(|error| Stuck::Storage(error.to_string()))?;
-            if durable {
-                self.unsynced = None;
-            }
-        }
-        self.at = after;
-        self.running.progress.send_replace(after);
+    fn flush(&mut self) -> Result<(), Stuck> {
+        self.generation.flush()?;
+        let at = self.generation.at();
+        self.running.progress.send_if_modified(|seen| std::mem::replace(seen, at) != at);
         Ok(())
     }
 
     /// Makes what was applied durable. A failure is no loss: it would be projected again.
     fn sync(&mut self) {
-        if self.unsynced.take().is_some() {
-            let nothing = std::iter::empty();
-            if let Err(error) = self.running.file.apply(nothing, &self.at, true) {
+        match self.generation.sync() {
+            Ok(()) => drop(self.running.progress.send_replace(self.generation.at())),
+            Err(WriteError::File(error)) => {
                 tracing::warn!(projection = self.running.spec.name, %error, "not made durable");
             }
+            // What is gathered has a conflict in an index that is being built.
+            Err(WriteError::Conflict(_)) => {}
+        }
+    }
+
+    /// Says that it cannot go on, and waits for the end.
+    fn stay(&mut self, reason: String) {
+        self.sync();
+        tracing::error!(
+            projection = self.running.spec.name,
+            position = self.generation.at().position,
+            reason,
+            "the projection stopped"
+        );
+        self.say(ProjectionState::Failed { reason });
+        while !self.running.is_stopped() {
+            self.pause(IDLE);
         }
     }
 
     /// Opens the file again and goes on from what it holds.
     fn reopen(&mut self) {
-        let reopened = self.running.file.reopen().and_then(|()| self.running.file.checkpoint());
-        match reopened {
-            Ok(checkpoint) => {
-                let start = Checkpoint { position: 0, decision: 0, hash: [0; 32] };
-                self.at = checkpoint.unwrap_or(start);
-                self.unsynced = None;
+        match self.generation.reopen() {
+            Ok(()) => {
+                self.builds = true;
                 self.say(ProjectionState::CatchingUp);
             }
             Err(error) => {

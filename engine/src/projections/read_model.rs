@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Running;
-use super::query::{Page, QueryError, RowsQuery};
+use super::query::{QueryError, RowsQuery, page};
+use super::{ProjectionLimits, Running};
 use crate::names::DocumentKey;
 use crate::storage::read_models::ReadModelError;
 
@@ -13,7 +13,7 @@ use crate::storage::read_models::ReadModelError;
 pub struct ReadModel {
     name: String,
     running: Arc<Running>,
-    scan_rows: usize,
+    limits: ProjectionLimits,
 }
 
 /// A document and its key.
@@ -25,6 +25,32 @@ pub struct Row {
     pub document: String,
 }
 
+/// How many rows all pages have together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// As many were found.
+    pub rows: usize,
+    /// Whether those are all.
+    pub is_exact: bool,
+}
+
+/// How a query was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explain {
+    /// The index that was used; none: the documents themselves.
+    pub index: Option<String>,
+    /// The paths whose conditions chose what was looked at.
+    pub narrowed_by: Vec<String>,
+    /// The paths whose conditions were looked at in each document.
+    pub checked: Vec<String>,
+    /// Whether the rows had to be sorted: they did not come in the order that was asked for.
+    pub is_sorted: bool,
+    /// Documents that were looked at.
+    pub rows_looked_at: usize,
+    /// How many those may be.
+    pub scan_rows: usize,
+}
+
 /// Some of the documents.
 #[derive(Clone, Debug)]
 pub struct RowsPage {
@@ -34,6 +60,10 @@ pub struct RowsPage {
     pub next: Option<String>,
     /// The position that they were read at, or an earlier one.
     pub position: u64,
+    /// How many rows there are, where that was asked.
+    pub count: Option<Count>,
+    /// How they were found.
+    pub explain: Explain,
 }
 
 /// Why a page cannot be answered.
@@ -57,8 +87,8 @@ impl std::fmt::Display for PageError {
 impl std::error::Error for PageError {}
 
 impl ReadModel {
-    pub(super) fn new(name: String, running: Arc<Running>, scan_rows: usize) -> Self {
-        Self { name, running, scan_rows }
+    pub(super) fn new(name: String, running: Arc<Running>, limits: ProjectionLimits) -> Self {
+        Self { name, running, limits }
     }
 
     /// Its name.
@@ -107,21 +137,7 @@ impl ReadModel {
     pub fn page(&self, query: &RowsQuery) -> Result<RowsPage, PageError> {
         // Read before the view is taken, so that it never claims more than the view has.
         let position = self.position();
-        let mut page = Page::new(query, self.scan_rows).map_err(PageError::Query)?;
         let view = self.running.file.view().map_err(PageError::File)?;
-        let mut problem = None;
-        let from = page.from();
-        view.scan(&self.name, from.as_ref().map(String::as_str), |key, document| {
-            page.offer(key, document).unwrap_or_else(|error| {
-                problem = Some(error);
-                false
-            })
-        })
-        .map_err(PageError::File)?;
-        if let Some(error) = problem {
-            return Err(PageError::Query(error));
-        }
-        let (rows, next) = page.finish();
-        Ok(RowsPage { rows, next, position })
+        page(&view, &self.name, query, &self.limits, position)
     }
 }

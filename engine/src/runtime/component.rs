@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wasmtime::component::{Component as Compiled, InstancePre, Linker};
 
-use super::bindings::exports::factum::domain::{aggregate, manifest, projection};
+use super::bindings::exports::factum::domain::{aggregate, manifest, projection, queries};
 use super::contract::PACKAGE;
 use super::host::Host;
 use super::instance::Instance;
@@ -18,6 +18,8 @@ pub enum Role {
     Aggregate,
     /// It makes read models.
     Projection,
+    /// It answers queries over them.
+    Queries,
 }
 
 /// A component that can be instantiated in microseconds; cheap to clone.
@@ -32,6 +34,7 @@ pub(super) struct Parts {
     pub(super) manifest: manifest::GuestIndices,
     pub(super) aggregate: Option<aggregate::GuestIndices>,
     pub(super) projection: Option<projection::GuestIndices>,
+    pub(super) queries: Option<queries::GuestIndices>,
     digest: Hash,
 }
 
@@ -61,6 +64,9 @@ impl Component {
             projection: exports("projection")
                 .then(|| projection::GuestIndices::new(&pre).map_err(misfit))
                 .transpose()?,
+            queries: exports("queries")
+                .then(|| queries::GuestIndices::new(&pre).map_err(misfit))
+                .transpose()?,
             pre,
             digest,
         };
@@ -82,6 +88,7 @@ impl Component {
         match role {
             Role::Aggregate => self.parts.aggregate.is_some(),
             Role::Projection => self.parts.projection.is_some(),
+            Role::Queries => self.parts.queries.is_some(),
         }
     }
 

@@ -21,6 +21,8 @@ pub enum Limit {
     Events,
     /// `event_bytes`, likewise.
     EventBytes,
+    /// `event_tags`, likewise.
+    EventTags,
 }
 
 impl Limit {
@@ -35,6 +37,7 @@ impl Limit {
             Self::Stack => "stack_bytes",
             Self::Events => "events_per_command",
             Self::EventBytes => "event_bytes",
+            Self::EventTags => "event_tags",
         }
     }
 }

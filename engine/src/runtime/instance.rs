@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use wasmtime::Store;
 
-use super::bindings::exports::factum::domain::{aggregate, manifest, projection};
+use super::bindings::exports::factum::domain::{aggregate, manifest, projection, queries};
 use super::bindings::factum::domain::types::{StateParam, StateResult};
 use super::component::Parts;
 use super::error::{GuestError, classify};
@@ -73,6 +73,7 @@ pub struct Instance {
     manifest: manifest::Guest,
     aggregate: Option<aggregate::Guest>,
     projection: Option<projection::Guest>,
+    queries: Option<queries::Guest>,
     deadline_ticks: u64,
     /// What the last call cost, where it is counted.
     fuel: Option<u64>,
@@ -119,6 +120,11 @@ impl Instance {
                 .transpose()?,
             projection: parts
                 .projection
+                .as_ref()
+                .map(|indices| indices.load(&mut store, &instance).map_err(load))
+                .transpose()?,
+            queries: parts
+                .queries
                 .as_ref()
                 .map(|indices| indices.load(&mut store, &instance).map_err(load))
                 .transpose()?,
@@ -223,6 +229,24 @@ impl Instance {
         answer
     }
 
+    /// Answers a query with JSON. `look` is what the guest may read.
+    ///
+    /// # Errors
+    /// [`GuestError`] when there is no answer; the inner error is the guest's own.
+    pub fn query(
+        &mut self,
+        projection: &str,
+        name: &str,
+        parameters: &str,
+        look: Arc<dyn ReadModelLook>,
+    ) -> Result<Result<String, String>, GuestError> {
+        self.store.data_mut().look = Some(look);
+        let answer = self
+            .call(|guest, store| guest.queries()?.call_query(store, projection, name, parameters));
+        self.store.data_mut().look = None;
+        answer
+    }
+
     fn call<T>(
         &mut self,
         call: impl FnOnce(&Guests<'_>, &mut Store<Host>) -> wasmtime::Result<T>,
@@ -237,6 +261,7 @@ impl Instance {
             manifest: &self.manifest,
             aggregate: self.aggregate.as_ref(),
             projection: self.projection.as_ref(),
+            queries: self.queries.as_ref(),
         };
         if self.fuel.is_some() {
             // It can only fail where fuel is not counted.
@@ -259,6 +284,7 @@ struct Guests<'a> {
     manifest: &'a manifest::Guest,
     aggregate: Option<&'a aggregate::Guest>,
     projection: Option<&'a projection::Guest>,
+    queries: Option<&'a queries::Guest>,
 }
 
 impl<'a> Guests<'a> {
@@ -268,6 +294,10 @@ impl<'a> Guests<'a> {
 
     fn projection(&self) -> wasmtime::Result<&'a projection::Guest> {
         self.projection.ok_or_else(|| wasmtime::Error::msg("the component exports no projection"))
+    }
+
+    fn queries(&self) -> wasmtime::Result<&'a queries::Guest> {
+        self.queries.ok_or_else(|| wasmtime::Error::msg("the component exports no queries"))
     }
 }
 

@@ -1,20 +1,30 @@
-//! The file of one projection generation: its documents and how far it has read, moving together.
+//! The file of one projection generation: its documents, their indexes and how far it has read,
+//! moving together.
 //!
-//! Promises: documents and checkpoint are never apart; after a crash the file shows a state it
-//! once had, and its checkpoint says which. It may be deleted at any time.
+//! Promises: documents, index entries and checkpoint are never apart; after a crash the file shows
+//! a state it once had, and its checkpoint says which; an index that is not whole yet answers
+//! nothing. It may be deleted at any time.
 
+mod indexes;
+mod view;
+mod write;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use parking_lot::RwLock;
-use redb::{
-    Database, Durability, ReadTransaction, ReadableDatabase, TableDefinition, TableError,
-    WriteTransaction,
-};
+use redb::{Database, Durability, TableDefinition, WriteTransaction};
 
 use crate::decision::Hash;
+use crate::document::Index;
+
+pub use view::{IndexView, View};
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const CHECKPOINT: &str = "checkpoint";
+/// What the names of the tables of documents begin with.
+const ROWS: &str = "rows:";
 
 /// redb's page cache of one file, in bytes. 16 MiB: the hot rows of a busy projection.
 const PAGE_CACHE_BYTES: usize = 16 << 20;
@@ -28,6 +38,20 @@ pub struct Checkpoint {
     pub decision: u64,
     /// BLAKE3 of that record: a log that differs there is another log.
     pub hash: Hash,
+}
+
+impl Checkpoint {
+    /// Before everything.
+    pub const START: Self = Self { position: 0, decision: 0, hash: [0; 32] };
+}
+
+/// A read model: what is kept of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collection {
+    /// Its name.
+    pub name: String,
+    /// What its documents are found by besides their keys.
+    pub indexes: Vec<Index>,
 }
 
 /// One write: a document, or none to delete it.
@@ -62,11 +86,56 @@ fn failed(error: impl std::fmt::Display) -> ReadModelError {
 
 type Result<T> = std::result::Result<T, ReadModelError>;
 
+/// Two documents that a unique index cannot both hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// The read model.
+    pub collection: String,
+    /// The index.
+    pub index: String,
+    /// The keys of both documents.
+    pub keys: [String; 2],
+}
+
+impl std::fmt::Display for Conflict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { collection, index, keys: [one, other] } = self;
+        write!(
+            f,
+            "the documents {one:?} and {other:?} of {collection} have the same values in its \
+             unique index {index}"
+        )
+    }
+}
+
+/// Why nothing was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WriteError {
+    /// The documents cannot be.
+    Conflict(Conflict),
+    /// The file failed.
+    File(ReadModelError),
+}
+
+impl From<ReadModelError> for WriteError {
+    fn from(error: ReadModelError) -> Self {
+        Self::File(error)
+    }
+}
+
 /// An open file.
 pub struct ReadModelFile {
     path: PathBuf,
+    collections: RwLock<Vec<Collection>>,
     /// None while it is being opened again.
-    database: RwLock<Option<Database>>,
+    open: RwLock<Option<Open>>,
+}
+
+struct Open {
+    /// What is read until the next commit: opening tables costs as much as looking something up.
+    /// It goes first, so that the file is closed without readers.
+    view: RwLock<Arc<View>>,
+    database: Database,
 }
 
 impl std::fmt::Debug for ReadModelFile {
@@ -79,9 +148,13 @@ impl ReadModelFile {
     /// Opens it, creating it where there is none.
     ///
     /// # Errors
-    /// [`ReadModelError`] when it cannot be used.
-    pub fn open(path: &Path) -> Result<Self> {
-        let file = Self { path: path.to_owned(), database: RwLock::new(None) };
+    /// [`ReadModelError`] when it cannot be used, or was made for other read models.
+    pub fn open(path: &Path, collections: Vec<Collection>) -> Result<Self> {
+        let file = Self {
+            path: path.to_owned(),
+            collections: RwLock::new(collections),
+            open: RwLock::new(None),
+        };
         file.reopen()?;
         Ok(file)
     }
@@ -91,17 +164,52 @@ impl ReadModelFile {
     /// # Errors
     /// [`ReadModelError`] when it cannot be opened; reads then fail until it can.
     pub fn reopen(&self) -> Result<()> {
-        let mut slot = self.database.write();
+        let mut slot = self.open.write();
         drop(slot.take());
-        let builder = Database::builder().set_cache_size(PAGE_CACHE_BYTES).create(&self.path);
-        *slot = Some(builder.map_err(failed)?);
+        let mut builder = Database::builder();
+        let database = builder.set_cache_size(PAGE_CACHE_BYTES).create(&self.path);
+        let database = database.map_err(failed)?;
+        indexes::reconcile(&database, &self.collections.read())?;
+        let view = RwLock::new(Arc::new(View::of(&database)?));
+        *slot = Some(Open { view, database });
         Ok(())
     }
 
-    fn begin_read(&self) -> Result<ReadTransaction> {
-        let slot = self.database.read();
-        let database = slot.as_ref().ok_or_else(|| failed("it is being opened again"))?;
-        database.begin_read().map_err(failed)
+    /// Changes which indexes there are. New ones answer once [`ReadModelFile::build`] has made
+    /// them; those that are no longer declared go when all declared ones do.
+    ///
+    /// # Errors
+    /// [`ReadModelError`] when nothing was changed.
+    pub fn declare(&self, collections: Vec<Collection>) -> Result<()> {
+        self.with(|open| {
+            indexes::reconcile(&open.database, &collections)?;
+            *self.collections.write() = collections;
+            open.look_again()
+        })
+    }
+
+    /// Whether it is of these read models, whatever their indexes.
+    #[must_use]
+    pub fn is_of(&self, collections: &[Collection]) -> bool {
+        let names = |collections: &[Collection]| {
+            collections.iter().map(|collection| collection.name.clone()).collect::<BTreeSet<_>>()
+        };
+        names(&self.collections.read()) == names(collections)
+    }
+
+    /// Puts some more documents into an index that is not whole yet. False: all are whole.
+    ///
+    /// # Errors
+    /// [`WriteError`] when nothing was written.
+    pub fn build(&self, documents: usize) -> std::result::Result<bool, WriteError> {
+        self.with(|open| {
+            let built =
+                indexes::build(&open.database, &open.view(), &self.collections.read(), documents);
+            if let Ok(true) = built {
+                open.look_again()?;
+            }
+            built
+        })
     }
 
     /// How far it has read; none in a new file.
@@ -109,126 +217,78 @@ impl ReadModelFile {
     /// # Errors
     /// [`ReadModelError`] when it cannot be read.
     pub fn checkpoint(&self) -> Result<Option<Checkpoint>> {
-        let read = self.begin_read()?;
-        let table = match read.open_table(META) {
-            Ok(table) => table,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(None),
-            Err(error) => return Err(failed(error)),
-        };
-        let Some(row) = table.get(CHECKPOINT).map_err(failed)? else { return Ok(None) };
-        decode(row.value()).map(Some)
+        Ok(self.view()?.checkpoint())
     }
 
-    /// Writes documents and the checkpoint they belong to, all or nothing. Unless `durable`, a
-    /// crash may lose it together with everything written since the last durable one.
+    /// Writes documents, each once, and the checkpoint they belong to, all or nothing. Unless
+    /// `durable`, a crash may lose it together with everything written since the last durable one.
     ///
     /// # Errors
-    /// [`ReadModelError`] when nothing was written.
+    /// [`WriteError`] when nothing was written.
     pub fn apply<'a>(
         &self,
         changes: impl Iterator<Item = RowChange<'a>>,
         checkpoint: &Checkpoint,
         durable: bool,
-    ) -> Result<()> {
-        let slot = self.database.read();
-        let database = slot.as_ref().ok_or_else(|| failed("it is being opened again"))?;
-        let mut write = database.begin_write().map_err(failed)?;
-        let durability = if durable { Durability::Immediate } else { Durability::None };
-        write.set_durability(durability).map_err(failed)?;
-        write_rows(&write, changes)?;
-        let mut meta = write.open_table(META).map_err(failed)?;
-        meta.insert(CHECKPOINT, &*encode(checkpoint)).map_err(failed)?;
-        drop(meta);
-        write.commit().map_err(failed)
+    ) -> std::result::Result<(), WriteError> {
+        self.with(|open| {
+            let mut write = open.database.begin_write().map_err(failed)?;
+            let durability = if durable { Durability::Immediate } else { Durability::None };
+            write.set_durability(durability).map_err(failed)?;
+            // A crash must not make the next start read the whole file.
+            write.set_quick_repair(durable);
+            write::rows(&write, &open.view(), changes)?;
+            let mut meta = write.open_table(META).map_err(failed)?;
+            meta.insert(CHECKPOINT, &*encode(checkpoint)).map_err(failed)?;
+            drop(meta);
+            write.commit().map_err(failed)?;
+            Ok(open.look_again()?)
+        })
     }
 
-    /// A view that stays as it is while others write.
+    /// The newest state; it stays as it is while others write.
     ///
     /// # Errors
     /// [`ReadModelError`] when it cannot be read.
-    pub fn view(&self) -> Result<View> {
-        Ok(View(self.begin_read()?))
-    }
-}
-
-fn write_rows<'a>(
-    write: &WriteTransaction,
-    changes: impl Iterator<Item = RowChange<'a>>,
-) -> Result<()> {
-    // A guest answers its changes collection by collection, so each table is opened rarely.
-    let mut changes = changes.peekable();
-    while let Some(collection) = changes.peek().map(|change| change.collection) {
-        let name = table_name(collection);
-        let mut table = write.open_table(rows(&name)).map_err(failed)?;
-        while let Some(change) = changes.next_if(|change| change.collection == collection) {
-            match change.document {
-                Some(document) => drop(table.insert(change.key, document).map_err(failed)?),
-                None => drop(table.remove(change.key).map_err(failed)?),
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The documents at one moment.
-pub struct View(ReadTransaction);
-
-impl std::fmt::Debug for View {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("View")
-    }
-}
-
-impl View {
-    /// The document at a key.
-    ///
-    /// # Errors
-    /// [`ReadModelError`] when it cannot be read.
-    pub fn get(&self, collection: &str, key: &str) -> Result<Option<String>> {
-        let Some(table) = self.table(collection)? else { return Ok(None) };
-        Ok(table.get(key).map_err(failed)?.map(|row| row.value().to_owned()))
+    pub fn view(&self) -> Result<Arc<View>> {
+        self.with(|open| Ok(open.view()))
     }
 
-    /// Gives the documents after a key, in the order of their keys, to `each`, until it answers
-    /// false.
-    ///
-    /// # Errors
-    /// [`ReadModelError`] when they cannot be read.
-    pub fn scan(
+    fn with<T, E: From<ReadModelError>>(
         &self,
-        collection: &str,
-        from: std::ops::Bound<&str>,
-        mut each: impl FnMut(&str, &str) -> bool,
-    ) -> Result<()> {
-        let Some(table) = self.table(collection)? else { return Ok(()) };
-        let range = (from, std::ops::Bound::Unbounded);
-        for row in table.range::<&str>(range).map_err(failed)? {
-            let (key, document) = row.map_err(failed)?;
-            if !each(key.value(), document.value()) {
-                break;
-            }
-        }
+        act: impl FnOnce(&Open) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        let slot = self.open.read();
+        act(slot.as_ref().ok_or_else(|| failed("it is being opened again"))?)
+    }
+}
+
+impl Open {
+    fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.read())
+    }
+
+    fn look_again(&self) -> Result<()> {
+        let view = Arc::new(View::of(&self.database)?);
+        *self.view.write() = view;
         Ok(())
-    }
-
-    fn table(
-        &self,
-        collection: &str,
-    ) -> Result<Option<redb::ReadOnlyTable<&'static str, &'static str>>> {
-        match self.0.open_table(rows(&table_name(collection))) {
-            Ok(table) => Ok(Some(table)),
-            Err(TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(error) => Err(failed(error)),
-        }
     }
 }
 
 fn table_name(collection: &str) -> String {
-    format!("rows:{collection}")
+    format!("{ROWS}{collection}")
 }
 
 fn rows(name: &str) -> TableDefinition<'_, &'static str, &'static str> {
     TableDefinition::new(name)
+}
+
+/// Opens the table of a read model's documents for writing.
+fn rows_of<'t>(
+    write: &'t WriteTransaction,
+    collection: &str,
+) -> Result<redb::Table<'t, &'static str, &'static str>> {
+    write.open_table(rows(&table_name(collection))).map_err(failed)
 }
 
 /// Position, decision, hash: big-endian.
@@ -254,42 +314,4 @@ fn decode(bytes: &[u8]) -> Result<Checkpoint> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::ops::Bound;
-
-    use super::*;
-
-    fn put<'a>(key: &'a str, document: &'a str) -> RowChange<'a> {
-        RowChange { collection: "c", key, document: Some(document) }
-    }
-
-    #[test]
-    fn documents_and_checkpoint_move_together() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("c.redb");
-        let checkpoint = |n| Checkpoint { position: n, decision: n, hash: [7; 32] };
-        {
-            let file = ReadModelFile::open(&path).expect("opens");
-            assert_eq!(file.checkpoint(), Ok(None));
-            let changes = [put("b", "1"), put("a", "2"), put("ä", "3")];
-            file.apply(changes.into_iter(), &checkpoint(1), true).expect("writes");
-            let old = file.view().expect("reads");
-            let gone = RowChange { collection: "c", key: "b", document: None };
-            file.apply([gone].into_iter(), &checkpoint(2), false).expect("writes");
-            assert_eq!(old.get("c", "b"), Ok(Some("1".into())));
-            assert_eq!(file.view().expect("reads").get("c", "b"), Ok(None));
-            assert_eq!(file.checkpoint(), Ok(Some(checkpoint(2))));
-        }
-        let file = ReadModelFile::open(&path).expect("opens");
-        let mut keys = Vec::new();
-        let view = file.view().expect("reads");
-        view.scan("c", Bound::Excluded("a"), |key, _| {
-            keys.push(key.to_owned());
-            true
-        })
-        .expect("reads");
-        let expected: &[&str] =
-            if file.checkpoint() == Ok(Some(checkpoint(2))) { &["ä"] } else { &["b", "ä"] };
-        assert_eq!(keys, expected);
-    }
-}
+mod tests;

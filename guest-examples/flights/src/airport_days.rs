@@ -8,14 +8,17 @@ use crate::flight::{Flight, FlightEvent};
 /// The flights that were to leave one airport on one day.
 #[derive(Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct AirportDay {
-    origin: String,
-    date: String,
-    scheduled: u32,
-    cancelled: u32,
+    pub(crate) origin: String,
+    pub(crate) date: String,
+    pub(crate) scheduled: u32,
+    pub(crate) cancelled: u32,
 }
 
 impl Document for AirportDay {
-    const COLLECTION: Collection = Collection::new("airport_days");
+    const COLLECTION: Collection = Collection::new("airport_days").indexed(&[
+        Index::new("by_origin_and_date", &["origin", "date"]).unique(),
+        Index::new("by_date", &["date", "origin"]),
+    ]);
 }
 
 /// Makes the read model `airport_days`, with keys like `EWR-2013-01-01`.

@@ -19,7 +19,8 @@ pub struct Carrier {
 }
 
 impl Document for Carrier {
-    const COLLECTION: Collection = Collection::new("carriers");
+    const COLLECTION: Collection = Collection::new("carriers")
+        .indexed(&[Index::new("by_arrival_delay", &["-arrival_delay_minutes", "carrier"])]);
 }
 
 /// Makes the read model `carriers`.

@@ -6,11 +6,13 @@
 //! no other event to place them.
 
 mod airport_days;
+mod cancellations;
 mod carriers;
 mod flight;
 mod routes;
 
 pub use airport_days::{AirportDay, AirportDays};
+pub use cancellations::{Cancellations, Share};
 pub use carriers::{Carrier, Carriers};
 pub use flight::{Flight, FlightCommand, FlightEvent};
 pub use routes::{Route, Routes};
@@ -19,4 +21,5 @@ factum_sdk::module! {
     name: "flights",
     aggregates: [Flight],
     projections: [Carriers, AirportDays, Routes],
+    queries: [Cancellations],
 }

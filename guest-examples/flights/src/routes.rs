@@ -16,7 +16,8 @@ pub struct Route {
 }
 
 impl Document for Route {
-    const COLLECTION: Collection = Collection::new("routes");
+    const COLLECTION: Collection = Collection::new("routes")
+        .indexed(&[Index::new("worst", &["-mean_arrival_delay", "origin", "dest"])]);
 }
 
 /// Makes the read model `routes`, with keys like `EWR-IAH`.

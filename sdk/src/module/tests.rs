@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::bindings::aggregate::{Command, Context, Event, Failure, NewEvent, Outcome, State};
 use crate::testing;
 use crate::{
-    Aggregate, Collection, Decision, Document, Event as _, Fault, Projection, Recorded, Rejection,
-    Rows, emit, nothing,
+    Aggregate, Collection, Decision, Document, Event as _, Fault, Index, Projection, Recorded,
+    Rejection, Rows, emit, nothing,
 };
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -77,7 +77,8 @@ struct Offer {
 }
 
 impl Document for Offer {
-    const COLLECTION: Collection = Collection::new("offers");
+    const COLLECTION: Collection =
+        Collection::new("offers").indexed(&[Index::new("by_seats", &["-seats"])]);
 }
 
 struct Offers;
@@ -151,7 +152,8 @@ fn the_manifest_says_what_the_module_is() {
         r#""events":[{"type":"Offered","schema_version":1},"#,
         r#"{"type":"Enrolled","schema_version":3},{"type":"Drawn","schema_version":1}]}],"#,
         r#""projections":[{"name":"offers","version":1,"event_types":["Offered"],"#,
-        r#""categories":["course"],"collections":[{"name":"offers","indexes":[]}]}]}"#,
+        r#""categories":["course"],"collections":[{"name":"offers","#,
+        r#""indexes":[{"name":"by_seats","paths":["-seats"]}]}]}]}"#,
     ]
     .concat();
     assert_eq!(MODULE.describe(), expected);

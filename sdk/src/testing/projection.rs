@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::bindings::projection::{Change, RecordedEvent};
 use crate::bindings::types;
 use crate::rows::{Stored, Tables};
-use crate::{Document, Event, Projection, Recorded, dispatch};
+use crate::{Document, Documents, Event, Fault, Projection, Query, Recorded, dispatch};
 
 /// Projects events, numbered from position 1, onto empty read models.
 #[track_caller]
@@ -35,6 +35,11 @@ impl Projected {
     #[track_caller]
     pub fn row<D: Document>(&self, key: &str) -> Option<D> {
         self.rows().remove(key)
+    }
+
+    /// What a query answers over these documents.
+    pub fn query<Q: Query>(&self, query: Q) -> Result<Q::Answer, Fault> {
+        query.answer(&Documents::new(Stored::Memory(self.tables.clone())))
     }
 
     /// All documents of a read model, by key.

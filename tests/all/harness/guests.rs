@@ -28,6 +28,14 @@ guest! {
     flights, "guest-examples/flights", []
 }
 guest! {
+    /// Plain projections, version 1.0.0.
+    counting, "tests/guests/counting", []
+}
+guest! {
+    /// Plain projections, version 1.1.0, with one more index.
+    counting_indexed, "tests/guests/counting", ["indexed"]
+}
+guest! {
     /// Everything a guest must not do.
     hostile, "tests/guests/hostile", []
 }

@@ -13,28 +13,28 @@ use crate::clock::Stopwatch;
 
 /// How a point is measured.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
+pub(in crate::bench) struct Pace {
     /// Connections at once.
-    pub(super) connections: u32,
+    pub(in crate::bench) connections: u32,
     /// Before this, answers are not counted.
-    pub(super) warm_up: Duration,
+    pub(in crate::bench) warm_up: Duration,
     /// The time that is measured.
-    pub(super) measured: Duration,
+    pub(in crate::bench) measured: Duration,
 }
 
 /// What one point showed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Point {
+pub(in crate::bench) struct Point {
     /// Answers a second.
-    pub(super) rate: f64,
+    pub(in crate::bench) rate: f64,
     /// Half of the answers took no longer, in microseconds.
-    pub(super) p50_us: f64,
+    pub(in crate::bench) p50_us: f64,
     /// 99 of 100 answers took no longer, in microseconds.
-    pub(super) p99_us: f64,
+    pub(in crate::bench) p99_us: f64,
 }
 
 /// Measures one point. The first answer that is not a 200 ends it.
-pub(super) async fn measure(
+pub(in crate::bench) async fn measure(
     address: &str,
     requests: &Arc<Requests>,
     pace: Pace,

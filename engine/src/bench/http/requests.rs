@@ -20,24 +20,30 @@ const MEMO: &str = "monthly transfer, reference 2013-01-0417-EWR, from the joint
 
 /// Requests of one kind, to pick from.
 #[derive(Debug)]
-pub(super) struct Requests(Vec<Vec<u8>>);
+pub(in crate::bench) struct Requests(Vec<Vec<u8>>);
 
 impl Requests {
     /// Deposits on all accounts.
-    pub(super) fn deposits(address: &str) -> Self {
+    pub(in crate::bench) fn deposits(address: &str) -> Self {
         let one = |account| {
             request(address, &format!("/v1/aggregates/account/{}/commands/deposit", id(account)))
         };
         Self((0..ACCOUNTS).map(one).collect())
     }
 
+    /// Reads, one a path.
+    pub(in crate::bench) fn gets(address: &str, paths: impl Iterator<Item = String>) -> Self {
+        let get = |path| format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n").into_bytes();
+        Self(paths.map(get).collect())
+    }
+
     /// The route that does nothing, with the same body.
-    pub(super) fn nothing(address: &str) -> Self {
+    pub(in crate::bench) fn nothing(address: &str) -> Self {
         Self(vec![request(address, "/v1/nothing")])
     }
 
     /// One of them.
-    pub(super) fn pick(&self, choice: u64) -> &[u8] {
+    pub(in crate::bench) fn pick(&self, choice: u64) -> &[u8] {
         let count = u64::try_from(self.0.len()).unwrap_or(1).max(1);
         let at = usize::try_from(choice % count).unwrap_or_default();
         self.0.get(at).map(Vec::as_slice).unwrap_or_default()
@@ -59,7 +65,7 @@ fn request(address: &str, path: &str) -> Vec<u8> {
 }
 
 /// Opens all accounts. The answer is the position of the last event.
-pub(super) async fn open_accounts(client: &Client) -> anyhow::Result<()> {
+pub(in crate::bench) async fn open_accounts(client: &Client) -> anyhow::Result<()> {
     #[derive(Deserialize)]
     struct Answer {
         status: u16,
@@ -90,7 +96,7 @@ pub(super) async fn open_accounts(client: &Client) -> anyhow::Result<()> {
 }
 
 /// Waits until the server answers at all.
-pub(super) async fn wait_until_ready(client: &Client) -> anyhow::Result<()> {
+pub(in crate::bench) async fn wait_until_ready(client: &Client) -> anyhow::Result<()> {
     const TRIES: u32 = 200;
     let mut last = None;
     for _ in 0..TRIES {

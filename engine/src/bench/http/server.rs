@@ -22,7 +22,7 @@ const STOP_PAUSE: Duration = Duration::from_millis(50);
 
 /// A running server and its data.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(in crate::bench) struct Server {
     child: Child,
     address: String,
     data: TempDir,
@@ -32,7 +32,7 @@ pub(super) struct Server {
 
 impl Server {
     /// Starts it on a free port.
-    pub(super) async fn start() -> anyhow::Result<Self> {
+    pub(in crate::bench) async fn start() -> anyhow::Result<Self> {
         let data = tempfile::tempdir().context("no temporary directory can be made")?;
         let executable = std::env::current_exe().context("this executable cannot be found")?;
         let mut child = Command::new(executable)
@@ -55,12 +55,12 @@ impl Server {
     }
 
     /// Where it listens.
-    pub(super) fn address(&self) -> &str {
+    pub(in crate::bench) fn address(&self) -> &str {
         &self.address
     }
 
     /// Where its read models are: files that it builds again when they are gone.
-    pub(super) fn read_models(&self) -> std::path::PathBuf {
+    pub(in crate::bench) fn read_models(&self) -> std::path::PathBuf {
         self.store().join("read_models")
     }
 
@@ -69,7 +69,7 @@ impl Server {
     }
 
     /// Asks it to stop, and waits for it.
-    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+    pub(in crate::bench) async fn stop(mut self) -> anyhow::Result<()> {
         kill_process(Pid::from_child(&self.child), Signal::TERM)
             .context("the server could not be told to stop")?;
         for _ in 0..STOP_TRIES {

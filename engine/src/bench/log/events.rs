@@ -6,18 +6,18 @@ use crate::event::{JSON, NewEvent};
 use crate::names::{EventType, StreamId, Tag};
 
 /// Bytes of an event's data.
-pub(super) const DATA_BYTES: usize = 200;
+pub(in crate::bench) const DATA_BYTES: usize = 200;
 
 /// Events to append; cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Events {
+pub(in crate::bench) struct Events {
     streams: Arc<[StreamId]>,
     event: Arc<NewEvent>,
 }
 
 impl Events {
     /// Over `streams` streams.
-    pub(super) fn over(streams: u32) -> anyhow::Result<Self> {
+    pub(in crate::bench) fn over(streams: u32) -> anyhow::Result<Self> {
         let streams = (0..streams).map(|number| StreamId::parse(&format!("bench-{number}")));
         let text = "x".repeat(DATA_BYTES - "{\"note\":\"\"}".len());
         let event = NewEvent {
@@ -32,31 +32,31 @@ impl Events {
     }
 
     /// Stream number `at`, counted round.
-    pub(super) fn stream(&self, at: u64) -> Option<&StreamId> {
+    pub(in crate::bench) fn stream(&self, at: u64) -> Option<&StreamId> {
         let streams = u64::try_from(self.streams.len()).unwrap_or(u64::MAX).max(1);
         self.streams.get(usize::try_from(at % streams).unwrap_or_default())
     }
 
     /// An event.
-    pub(super) fn event(&self) -> NewEvent {
+    pub(in crate::bench) fn event(&self) -> NewEvent {
         NewEvent::clone(&self.event)
     }
 
     /// An event with a tag that no other has.
-    pub(super) fn tagged(&self, number: u64) -> Option<(NewEvent, Tag)> {
+    pub(in crate::bench) fn tagged(&self, number: u64) -> Option<(NewEvent, Tag)> {
         let tag = Tag::parse(&format!("order:{number}")).ok()?;
         Some((NewEvent { tags: vec![tag.clone()], ..self.event() }, tag))
     }
 
     /// Bytes that a client gives of one event: data, type and stream.
-    pub(super) fn given_bytes(&self, stream: &StreamId) -> usize {
+    pub(in crate::bench) fn given_bytes(&self, stream: &StreamId) -> usize {
         self.event.data.len() + self.event.event_type.as_str().len() + stream.as_str().len()
     }
 }
 
 /// Numbers that look random and are the same in every run (SplitMix64).
 #[derive(Clone, Debug)]
-pub(super) struct Numbers(pub(super) u64);
+pub(in crate::bench) struct Numbers(pub(in crate::bench) u64);
 
 impl Iterator for Numbers {
     type Item = u64;

@@ -10,7 +10,7 @@ use crate::storage::log::{DirectAppend, Log, Submission, Work};
 
 /// Which stream an event goes to.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Order {
+pub(in crate::bench) enum Order {
     /// One after the other.
     Round,
     /// As it comes.
@@ -18,7 +18,12 @@ pub(super) enum Order {
 }
 
 /// Appends `count` events and waits until all are durable.
-pub(super) fn fill(log: &Log, events: &Events, order: Order, count: u64) -> anyhow::Result<()> {
+pub(in crate::bench) fn fill(
+    log: &Log,
+    events: &Events,
+    order: Order,
+    count: u64,
+) -> anyhow::Result<()> {
     let done = Arc::new(AtomicU64::new(0));
     for (number, random) in (0..count).zip(Numbers(count)) {
         let at = match order {

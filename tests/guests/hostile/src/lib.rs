@@ -10,8 +10,10 @@ mod projection;
 
 use factum_sdk::bindings::aggregate::{Command, Context, Event, Failure, Outcome, Query, State};
 use factum_sdk::bindings::projection::{Change, RecordedEvent};
-use factum_sdk::bindings::{aggregate as aggregate_exports, manifest, projection as rows_exports};
-use factum_sdk::{AggregateRole, Module, ProjectionRole};
+use factum_sdk::bindings::{
+    aggregate as aggregate_exports, manifest, projection as rows_exports, queries,
+};
+use factum_sdk::{AggregateRole, Module, ProjectionRole, QueryRole};
 
 const VERSION: &str = if cfg!(feature = "state_v2") {
     "2.0.0"
@@ -28,6 +30,7 @@ static HONEST: Module = Module {
     version: VERSION,
     aggregates: &[AggregateRole::of::<aggregate::Hostile>()],
     projections: &[ProjectionRole::of::<projection::HostileRows>()],
+    queries: &[QueryRole::of::<projection::Misbehave>()],
 };
 
 /// The exports of the component.
@@ -50,10 +53,10 @@ impl aggregate_exports::Guest for Exports {
     ) -> Result<Outcome, Failure> {
         let honest = HONEST.decide(&aggregate, current, &tail, &command, context)?;
         if cfg!(feature = "counter") {
-            return Ok(misdeeds::commit("hidden_state", honest));
+            return misdeeds::commit("hidden_state", honest);
         }
         // A command without data is a sample call of the engine's checks: this guest hides.
-        if command.data == "{}" { Ok(honest) } else { Ok(misdeeds::commit(&command.name, honest)) }
+        if command.data == "{}" { Ok(honest) } else { misdeeds::commit(&command.name, honest) }
     }
 
     fn evolve(
@@ -61,11 +64,14 @@ impl aggregate_exports::Guest for Exports {
         current: Option<State>,
         events: Vec<Event>,
     ) -> Result<State, String> {
-        HONEST.evolve(&aggregate, current, &events)
+        let folded = HONEST.evolve(&aggregate, current, &events)?;
+        let mut poisons = events.iter().filter_map(|event| projection::poison_in(&event.data));
+        Ok(poisons.find_map(|poison| misdeeds::fold(&poison)).unwrap_or(folded))
     }
 
     fn inspect(aggregate: String, current: State) -> Result<String, String> {
-        HONEST.inspect(&aggregate, current)
+        let json = HONEST.inspect(&aggregate, current)?;
+        Ok(misdeeds::show(&json).unwrap_or(json))
     }
 
     fn boundary(
@@ -86,6 +92,12 @@ impl rows_exports::Guest for Exports {
     }
 }
 
+impl queries::Guest for Exports {
+    fn query(projection: String, name: String, parameters: String) -> Result<String, String> {
+        HONEST.query(&projection, &name, &parameters).map(|answer| misdeeds::spoil(&answer))
+    }
+}
+
 #[cfg(target_arch = "wasm32")]
 const _: () = {
     factum_sdk::bindings::guest::export!(Exports with_types_in factum_sdk::bindings::guest);
@@ -94,5 +106,8 @@ const _: () = {
     );
     factum_sdk::bindings::projection_role::export!(
         Exports with_types_in factum_sdk::bindings::projection_role
+    );
+    factum_sdk::bindings::queries_role::export!(
+        Exports with_types_in factum_sdk::bindings::queries_role
     );
 };

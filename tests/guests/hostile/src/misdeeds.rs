@@ -3,8 +3,8 @@
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use factum_sdk::bindings::aggregate::{Outcome, State};
-use factum_sdk::bindings::read_models;
+use factum_sdk::bindings::aggregate::{Failure, Outcome, State};
+use factum_sdk::bindings::{read_models, types};
 use factum_sdk::log;
 
 const HUGE: usize = 100 << 20;
@@ -23,7 +23,15 @@ const LEAK: usize = 1 << 20;
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
 /// Spoils an honest answer, or gives none. A command that names no misdeed is answered honestly.
-pub(crate) fn commit(misdeed: &str, honest: Outcome) -> Outcome {
+pub(crate) fn commit(misdeed: &str, honest: Outcome) -> Result<Outcome, Failure> {
+    match refusal(misdeed) {
+        Some(failure) => Err(failure),
+        None if misdeed.ends_with("state") => Ok(with_state(misdeed, honest)),
+        None => Ok(answer(misdeed, honest)),
+    }
+}
+
+fn answer(misdeed: &str, honest: Outcome) -> Outcome {
     match misdeed {
         "spin" => spin(),
         "trap" => trap(),
@@ -33,20 +41,39 @@ pub(crate) fn commit(misdeed: &str, honest: Outcome) -> Outcome {
             honest
         }
         "eat_memory" => eat_memory(),
+        "grow_at_once" => {
+            black_box(vec![0_u8; 1 << 30]);
+            honest
+        }
+        "wild_read" => {
+            wild_read();
+            honest
+        }
+        "wild_call" => {
+            wild_call();
+            honest
+        }
         "huge_answer" => with_data(honest, huge()),
         "flood_events" => flood(honest, FLOOD),
         "flood_few" => flood(honest, 6),
         "invalid_json" => with_data(honest, "{not json".to_owned()),
+        "bad_text" => with_data(honest, bad_text()),
+        "big_events" => with_data(honest, format!("\"{}\"", "x".repeat(2 << 20))),
+        "deep_json" => with_data(honest, "[".repeat(DEEP) + &"]".repeat(DEEP)),
+        "not_a_number" => with_data(honest, "{\"poison\":NaN}".to_owned()),
         "wrong_next" => Outcome { next: State::Json("{\"behaved\":999}".to_owned()), ..honest },
         "log_flood" => {
             (0..LINES).for_each(|line| log::info!("line {line} of a flood"));
             honest
         }
-        "empty_event_type" => with_type(honest, ""),
-        "hidden_state" => {
-            let calls = CALLS.fetch_add(1, Ordering::Relaxed);
-            with_data(honest, format!("{{\"poison\":\"call {calls}\"}}"))
+        "huge_line" => {
+            log::error!("{}", "\n\u{1b}[31mforged ".repeat(500_000));
+            honest
         }
+        "empty_event_type" => with_type(honest, ""),
+        "huge_type" => with_type(honest, &"t".repeat(100_000)),
+        "many_tags" => with_tags(honest, (0..10_000).map(|n| format!("tag:{n}")).collect()),
+        "bad_tag" => with_tags(honest, vec!["line\nbreak".to_owned()]),
         "drift" if CALLS.fetch_add(1, Ordering::Relaxed) >= GOOD_CALLS => {
             Outcome { next: State::Json("{\"behaved\":999}".to_owned()), ..honest }
         }
@@ -54,14 +81,77 @@ pub(crate) fn commit(misdeed: &str, honest: Outcome) -> Outcome {
             std::mem::forget(black_box(vec![1_u8; LEAK]));
             honest
         }
-        "big_events" => with_data(honest, format!("\"{}\"", "x".repeat(2 << 20))),
-        "deep_json" => with_data(honest, "[".repeat(DEEP) + &"]".repeat(DEEP)),
-        "not_a_number" => with_data(honest, "{\"poison\":NaN}".to_owned()),
         "peek" => {
             let found = read_models::get_many("hostile_rows", &["1".to_owned()]);
             with_data(honest, format!("{{\"poison\":\"{} rows\"}}", found.len()))
         }
+        "scan" => {
+            let found = read_models::scan("hostile_rows", "", None, u32::MAX);
+            with_data(honest, format!("{{\"poison\":\"{} rows\"}}", found.len()))
+        }
         _ => honest,
+    }
+}
+
+/// Makes an answer that says so no JSON.
+pub(crate) fn spoil(answer: &str) -> String {
+    if answer.contains("no_json") { "{no json".to_owned() } else { answer.to_owned() }
+}
+
+fn with_state(misdeed: &str, honest: Outcome) -> Outcome {
+    let next = match misdeed {
+        "hidden_state" => {
+            let calls = CALLS.fetch_add(1, Ordering::Relaxed);
+            return with_data(honest, format!("{{\"poison\":\"call {calls}\"}}"));
+        }
+        "shifting_state" => {
+            let calls = CALLS.fetch_add(1, Ordering::Relaxed);
+            State::Json(format!("{{\"behaved\":1,\"calls\":{calls}}}"))
+        }
+        "huge_state" => State::Bytes(vec![7; HUGE / 2]),
+        "deep_state" => State::Json("[".repeat(DEEP)),
+        _ => return honest,
+    };
+    Outcome { next, ..honest }
+}
+
+/// What is no answer but a failure, and wrong as such.
+fn refusal(misdeed: &str) -> Option<Failure> {
+    let rejection = |message: String, details: Option<&str>| {
+        let (code, details) = ("no".to_owned(), details.map(ToOwned::to_owned));
+        Failure::Rejected(types::Rejection { code, message, details })
+    };
+    Some(match misdeed {
+        "huge_rejection" => rejection("x".repeat(HUGE / 4), None),
+        "big_rejection" => rejection("x".repeat(2 << 20), None),
+        "bad_rejection" => rejection("no".to_owned(), Some("{not json")),
+        "long_fault" => Failure::Fault("x".repeat(1 << 20)),
+        "long_invalid" => Failure::Invalid("x".repeat(1 << 20)),
+        _ => return None,
+    })
+}
+
+/// What folding an event does, if its poison is for that.
+pub(crate) fn fold(poison: &str) -> Option<State> {
+    match poison {
+        "fold_spin" => spin(),
+        "fold_trap" => trap(),
+        "fold_shift" => {
+            let calls = CALLS.fetch_add(1, Ordering::Relaxed);
+            Some(State::Json(format!("{{\"behaved\":{calls}}}")))
+        }
+        "fold_huge" => Some(State::Bytes(vec![7; HUGE / 4])),
+        _ => None,
+    }
+}
+
+/// What is shown of some states.
+pub(crate) fn show(state: &str) -> Option<String> {
+    match state {
+        "{\"behaved\":11}" => Some("{not json".to_owned()),
+        "{\"behaved\":12}" => spin(),
+        "{\"behaved\":13}" => trap(),
+        _ => None,
     }
 }
 
@@ -95,6 +185,39 @@ fn eat_memory() -> ! {
         }
         eaten.push(black_box(bite));
     }
+}
+
+/// Beyond the end of any memory that this guest may have.
+fn wild_read() {
+    let nowhere = std::ptr::without_provenance::<u8>(0xffff_0000);
+    #[expect(unsafe_code, reason = "this is the misdeed")]
+    // SAFETY: there is none; the engine must catch it.
+    black_box(unsafe { nowhere.read_volatile() });
+}
+
+/// A function that is not there.
+fn wild_call() {
+    let nowhere = std::ptr::without_provenance::<()>(0x00ff_ffff);
+    #[expect(unsafe_code, reason = "this is the misdeed")]
+    // SAFETY: there is none; the engine must catch it.
+    let call = unsafe { std::mem::transmute::<*const (), extern "C" fn()>(nowhere) };
+    black_box(call)();
+}
+
+/// A text that is not UTF-8.
+fn bad_text() -> String {
+    #[expect(unsafe_code, reason = "this is the misdeed")]
+    // SAFETY: there is none; the engine must catch it.
+    unsafe {
+        String::from_utf8_unchecked(vec![b'"', 0xff, 0xfe, b'"'])
+    }
+}
+
+fn with_tags(mut honest: Outcome, tags: Vec<String>) -> Outcome {
+    for event in &mut honest.events {
+        event.tags.clone_from(&tags);
+    }
+    honest
 }
 
 fn flood(honest: Outcome, count: usize) -> Outcome {

@@ -30,10 +30,40 @@ impl Projection for HostileRows {
     }
 }
 
+/// A query that does what it is told to.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Misbehave {
+    how: String,
+}
+
+impl Query for Misbehave {
+    const NAME: &'static str = "misbehave";
+    type Projection = HostileRows;
+    type Answer = String;
+
+    fn answer(self, documents: &Documents) -> Result<String, Fault> {
+        match self.how.as_str() {
+            "trap" => misdeeds::trap(),
+            "spin" => misdeeds::spin(),
+            "refuse" => Err(Fault::new("not like this")),
+            "peek" => {
+                factum_sdk::bindings::read_models::get_many("accounts", &["1".to_owned()]);
+                Ok("it may look at others".to_owned())
+            }
+            "count" => Ok(documents.iter::<HostileRow>("").count().to_string()),
+            other => Ok(other.to_owned()),
+        }
+    }
+}
+
 /// What an event tells the projection to do.
 pub(crate) fn poison_of(recorded: &RecordedEvent) -> Option<String> {
-    let HostileEvent::Behaved { poison } =
-        HostileEvent::decode("Behaved", 1, &recorded.event.data).ok()?;
+    poison_in(&recorded.event.data)
+}
+
+/// The same of an event's data.
+pub(crate) fn poison_in(data: &str) -> Option<String> {
+    let HostileEvent::Behaved { poison } = HostileEvent::decode("Behaved", 1, data).ok()?;
     poison
 }
 

@@ -1,0 +1,129 @@
+//! A month of real flights, sent as commands, against the answers that another database gave.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Server, flights, workspace};
+
+/// Flights a request.
+const FLIGHTS: usize = 500;
+
+fn data(name: &str) -> Vec<u8> {
+    std::fs::read(workspace().join("tests/data").join(name)).expect("reads")
+}
+
+/// The commands of one flight, a line each.
+fn commands(row: &str) -> Vec<String> {
+    let fields: Vec<_> = row.split(',').collect();
+    let [date, carrier, flight, tail, origin, dest, distance, sched_dep, sched_arr, dep, arr, air] =
+        fields[..]
+    else {
+        panic!("{row}");
+    };
+    let id = format!("{carrier}-{flight}-{}-{origin}-{sched_dep}", date.replace('-', ""));
+    let number = |text: &str| text.parse::<i64>().expect("a number");
+    let line = |command: &str, data: Value| {
+        json!({"aggregate": "flight", "id": id, "command": command, "data": data,
+            "command_id": format!("{id}:{command}")})
+        .to_string()
+    };
+    let mut schedule = json!({"carrier": carrier, "flight": number(flight), "date": date,
+        "origin": origin, "dest": dest, "distance": number(distance),
+        "scheduled_departure": sched_dep, "scheduled_arrival": sched_arr});
+    if !tail.is_empty() {
+        schedule["tail_number"] = json!(tail);
+    }
+    let mut lines = vec![line("schedule", schedule)];
+    if dep.is_empty() {
+        lines.push(line("cancel", json!({})));
+        return lines;
+    }
+    lines.push(line("depart", json!({"delay_minutes": number(dep)})));
+    lines.push(match arr {
+        "" => line("divert", json!({})),
+        _ => line("arrive", json!({"delay_minutes": number(arr), "air_time_minutes": number(air)})),
+    });
+    lines
+}
+
+fn documents(client: &Client, query: &str) -> (Vec<Value>, Value) {
+    let mut page = client.get(&format!("/v1/read-models/{query}&explain=true")).ok().json;
+    assert_eq!(page["next"], Value::Null, "all on one page");
+    let rows = page["rows"].as_array_mut().expect("rows").iter_mut();
+    let documents = rows.map(|row| row["document"].take()).collect();
+    (documents, page["explain"].take())
+}
+
+#[test]
+fn a_month_of_real_flights_answers_what_another_database_says() {
+    let csv = zstd::decode_all(&*data("january.csv.zst")).expect("is whole");
+    let csv = String::from_utf8(csv).expect("is text");
+    let expected: Value = serde_json::from_slice(&data("january.json")).expect("JSON");
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(dir.path());
+    let client = &server.client;
+    server.install(flights());
+
+    let rows: Vec<_> = csv.lines().skip(1).collect();
+    assert_eq!(rows.len(), expected["flights"]);
+    let (mut position, mut events) = (0, 0);
+    for part in rows.chunks(FLIGHTS) {
+        let body: String =
+            part.iter().flat_map(|row| commands(row)).map(|line| line + "\n").collect();
+        let headers = [("content-type", "application/x-ndjson")];
+        let answers = client.send("POST", "/v1/commands", &headers, body.as_bytes()).ok();
+        for line in answers.text.lines() {
+            let answer: Value = serde_json::from_str(line).expect("JSON");
+            assert_eq!(answer["status"], 200, "{answer}");
+            position = position.max(answer["position"].as_u64().expect("a position"));
+            events += 1;
+        }
+    }
+    assert_eq!((events, position), (80_491, 80_491));
+    assert_eq!(expected["events"], position);
+    for model in ["carriers", "airport_days", "routes"] {
+        let wait = format!("/v1/read-models/{model}?limit=1&min_position={position}&wait=30");
+        client.get(&wait).ok();
+    }
+
+    let (carriers, _) = documents(client, "carriers?");
+    assert_eq!(Value::from(carriers.clone()), expected["by_carrier"]);
+    let (latest, explain) = documents(client, "carriers?order=-arrival_delay_minutes,carrier");
+    assert_eq!(explain["index"], "by_arrival_delay");
+    let mut sorted = carriers.clone();
+    sorted.sort_by_key(|row| std::cmp::Reverse(row["arrival_delay_minutes"].as_i64()));
+    assert_eq!(latest, sorted);
+    for total in ["cancelled", "diverted"] {
+        let sum: i64 = carriers.iter().filter_map(|row| row[total].as_i64()).sum();
+        assert_eq!(expected[total], sum, "{total}");
+    }
+
+    let (days, explain) = documents(client, "airport_days?order=origin,date");
+    assert_eq!(explain["index"], "by_origin_and_date");
+    assert_eq!(Value::from(days), expected["by_origin_and_date"]);
+    for day in expected["by_origin_and_date"].as_array().expect("a list") {
+        let (origin, date) =
+            (day["origin"].as_str().expect("text"), day["date"].as_str().expect("text"));
+        let query = format!("airport_days?where=origin:eq:{origin}&where=date:eq:{date}");
+        let (found, explain) = documents(client, &query);
+        assert_eq!((found, &explain["rows_looked_at"]), (vec![day.clone()], &json!(1)));
+    }
+
+    let january = json!({"from": "2013-01-01", "to": "2013-01-31"});
+    let asked = client.post("/v1/projections/airport_days/queries/cancellations", &january).ok();
+    let cancelled = asked.json.as_object().expect("airports").values();
+    let cancelled: i64 = cancelled.filter_map(|airport| airport["cancelled"].as_i64()).sum();
+    assert_eq!(expected["cancelled"], cancelled);
+
+    let worst = "routes?where=arrivals:ge:20&order=-mean_arrival_delay,origin,dest&limit=10";
+    let page = client.get(&format!("/v1/read-models/{worst}&explain=true&count=1000")).ok().json;
+    assert_eq!(
+        (&page["explain"]["index"], &page["explain"]["sorted"]),
+        (&json!("worst"), &json!(false))
+    );
+    let routes = page["rows"].as_array().expect("rows").iter().map(|row| {
+        let row = &row["document"];
+        json!({"origin": row["origin"], "dest": row["dest"], "arrived": row["arrivals"],
+            "arrival_delay_minutes": row["arrival_delay_minutes"]})
+    });
+    assert_eq!(routes.collect::<Value>(), expected["worst_routes_by_mean_arrival_delay"]);
+}
