@@ -22,7 +22,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Asked {
     #[command(flatten)]
-    Action(Action),
+    Action(Box<Action>),
     /// Compile a component within caps, from standard input to standard output: a server's child
     #[command(hide = true)]
     CompileComponent(CompileArgs),
@@ -66,7 +66,7 @@ impl Cli {
             Err(error) => return failed(format_args!("the threads cannot be started: {error}")),
         };
         let done = runtime.block_on(async {
-            match action {
+            match *action {
                 Action::Serve(args) => serve::run(args).await.map_err(|error| error.to_string()),
                 Action::Build(args) => build::run(args).await,
                 Action::Demo(args) => {

@@ -137,7 +137,8 @@ impl Contract {
             match wanted.get(&item) {
                 Some(wanted) => faults.extend(difference(name, &item, &found, wanted)),
                 None => {
-                    faults.push(format!("it imports {} of {name}, which has none", shown(&item)))
+                    let (item, name) = (shown(&item), shown(name));
+                    faults.push(format!("it imports {item} of {name}, which has none"));
                 }
             }
         }
@@ -190,7 +191,7 @@ fn role_faults(name: &str, found: &Interface, wanted: &Interface, faults: &mut V
         match (found.get(item), wanted) {
             (Some(found), _) => faults.extend(difference(name, item, found, wanted)),
             (None, Item::Function { .. }) => {
-                faults.push(format!("its {name} lacks the function {item:?}"));
+                faults.push(format!("its {} lacks the function {item:?}", shown(name)));
             }
             // What the functions take and answer is compared with them.
             (None, _) => {}
@@ -224,7 +225,8 @@ fn difference(interface: &str, name: &str, found: &Item, wanted: &Item) -> Optio
         (Item::Other(found), _) => format!("is {found}, which the contract has none of"),
         _ => "is a function where the contract has a type, or the other way round".into(),
     };
-    Some(format!("{name:?} of {interface} {differs}; build it with an SDK of contract {SPOKEN}x"))
+    let (name, interface) = (shown(name), shown(interface));
+    Some(format!("{name} of {interface} {differs}; build it with an SDK of contract {SPOKEN}x"))
 }
 
 fn other_version(does: &str, name: &str) -> String {

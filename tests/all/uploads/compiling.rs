@@ -134,8 +134,7 @@ fn a_start_takes_code_from_the_cache_and_does_without_it() {
     let no_compiler = ["--compile-memory-bytes", "1000"];
     deposits(1, &no_compiler);
     let entry = entry(dir.path());
-    let sound = std::fs::read(&entry).expect("reads");
-    let mut damaged = sound.clone();
+    let mut damaged = std::fs::read(&entry).expect("reads");
     let middle = damaged.len() / 2;
     damaged[middle] ^= 1;
     std::fs::write(&entry, &damaged).expect("writes");

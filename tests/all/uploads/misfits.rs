@@ -8,7 +8,8 @@ pub fn all() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let mut all = not_components();
     all.extend(switched_off());
     all.extend(other_worlds());
-    all.extend(wrong_shapes());
+    all.extend(wrong_manifest_interfaces());
+    all.extend(wrong_logs());
     all.extend(misbehaving());
     all.extend(wrong_manifests());
     all
@@ -128,10 +129,7 @@ fn other_worlds() -> Cases {
     ]
 }
 
-fn wrong_shapes() -> Cases {
-    let log = |item: &str| {
-        text(&format!(r#"(component (import "factum:domain/log@0.1.0" (instance {item})))"#))
-    };
+fn wrong_manifest_interfaces() -> Cases {
     let manifest = |ty: &str, core: &str, options: &str| {
         text(&format!(
             r#"(component
@@ -172,6 +170,14 @@ fn wrong_shapes() -> Cases {
             ),
             "answers `result<string, string>`",
         ),
+    ]
+}
+
+fn wrong_logs() -> Cases {
+    let log = |item: &str| {
+        text(&format!(r#"(component (import "factum:domain/log@0.1.0" (instance {item})))"#))
+    };
+    vec![
         (
             "a log of numbers",
             log(r#"(export "log" (func (param "level" u32)))"#),
@@ -188,7 +194,7 @@ fn wrong_shapes() -> Cases {
         (
             "a log with more levels",
             log(r#"(type $l (enum "debug" "info")) (export "level" (type $e (eq $l)))"#),
-            "\"level\" of factum:domain/log@0.1.0 is `enum { debug, info }`",
+            "\"level\" of \"factum:domain/log@0.1.0\" is `enum { debug, info }`",
         ),
         (
             "a log that answers",
