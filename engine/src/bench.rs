@@ -1,9 +1,11 @@
 //! `factum bench`: how fast this machine is with Factum. `http` measures durable commands over
-//! HTTP, `log` the log as a library; each beside something simpler in the same run, because only
+//! HTTP, `log` the log as a library,
+//! `runtime` components; each beside something simpler in the same run, because only
 //! the ratios can be compared between machines.
 
 mod http;
 mod log;
+mod runtime;
 
 use std::process::ExitCode;
 
@@ -23,6 +25,9 @@ enum Which {
     Http(http::HttpArgs),
     /// The log as a library beside a raw file and a row per event: appends, reads, disk, reopening
     Log(log::LogArgs),
+    /// Components beside native code: a decision, the path of a command, activation, swaps and a
+    /// hostile neighbour
+    Runtime(runtime::RuntimeArgs),
     /// Fill a log and wait to be killed
     #[command(hide = true)]
     LogFill(log::FillArgs),
@@ -40,6 +45,7 @@ pub async fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         None => http::run(&args.http).await,
         Some(Which::Http(args)) => http::run(args).await,
         Some(Which::Log(args)) => log::run(args).await,
+        Some(Which::Runtime(args)) => runtime::run(args).await,
         Some(Which::LogFill(args)) => log::fill(args),
         Some(Which::LogOpen(args)) => log::open(args),
     }

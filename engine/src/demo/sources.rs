@@ -16,6 +16,7 @@ use crate::tasks::blocking;
 
 /// What tells the directory that has the examples.
 const LANDMARK: &str = "guest-examples/flights/Cargo.toml";
+const EXAMPLES: &str = "guest-examples";
 const WEEK: &str = "guest-examples/flights/data/january-week1.csv";
 
 /// Where the examples are.
@@ -36,19 +37,24 @@ pub(crate) enum Install {
 /// A module of the examples.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Example {
-    /// The crate under `guest-examples`, which is the module's name too.
+    /// Where the crate is.
+    under: &'static str,
+    /// The crate, which is the module's name too.
     pub(crate) name: &'static str,
     /// The cargo feature that makes this version of it.
     feature: Option<&'static str>,
 }
 
 /// The account as it comes.
-pub(crate) const ACCOUNT: Example = Example { name: "account", feature: None };
+pub(crate) const ACCOUNT: Example = Example { under: EXAMPLES, name: "account", feature: None };
 /// The account that may go down to -100.
 pub(crate) const ACCOUNT_OVERDRAFT: Example =
-    Example { name: "account", feature: Some("overdraft") };
+    Example { under: EXAMPLES, name: "account", feature: Some("overdraft") };
 /// The flights and their read models.
-pub(crate) const FLIGHTS: Example = Example { name: "flights", feature: None };
+pub(crate) const FLIGHTS: Example = Example { under: EXAMPLES, name: "flights", feature: None };
+/// The module of the tests that does what none may.
+pub(crate) const HOSTILE: Example =
+    Example { under: "tests/guests", name: "hostile", feature: None };
 
 impl Install {
     /// As the flag `--no-install` says.
@@ -98,7 +104,7 @@ impl Sources {
         report: &mut Report,
     ) -> anyhow::Result<Bytes> {
         let request = BuildRequest {
-            crate_dir: self.root.join("guest-examples").join(example.name),
+            crate_dir: self.root.join(example.under).join(example.name),
             features: example.feature.map(str::to_owned).into_iter().collect(),
             target_dir: self.root.join("target").join("guests"),
             install: install == Install::Allowed,
