@@ -1,10 +1,12 @@
 //! `factum bench`: how fast this machine is with Factum. `http` measures durable commands over
-//! HTTP, `log` the log as a library, `read-models` what is made of it; each beside something
-//! simpler in the same run, because only the ratios can be compared between machines.
+//! HTTP, `log` the log as a library, `read-models` what is made of it, `runtime` components; each
+//! beside something simpler in the same run, because only the ratios can be compared between
+//! machines.
 
 mod http;
 mod log;
 mod read_models;
+mod runtime;
 
 use std::process::ExitCode;
 
@@ -26,6 +28,9 @@ enum Which {
     Log(log::LogArgs),
     /// Read models: built from zero, live, read by key and by index
     ReadModels(read_models::ReadModelsArgs),
+    /// Components beside native code: a decision, the path of a command, activation, swaps and a
+    /// hostile neighbour
+    Runtime(runtime::RuntimeArgs),
     /// Fill a log and wait to be killed
     #[command(hide = true)]
     LogFill(log::FillArgs),
@@ -44,6 +49,7 @@ pub async fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         Some(Which::Http(args)) => http::run(args).await,
         Some(Which::Log(args)) => log::run(args).await,
         Some(Which::ReadModels(args)) => read_models::run(args).await,
+        Some(Which::Runtime(args)) => runtime::run(args).await,
         Some(Which::LogFill(args)) => log::fill_and_wait(args),
         Some(Which::LogOpen(args)) => log::open(args),
     }

@@ -1,16 +1,25 @@
 //! The host's side of a running guest: its limits and its two imports.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
-use wasmtime::{ResourceLimiter, bail};
+use wasmtime::{ResourceLimiter, UpdateDeadline, bail};
 
 use super::bindings::factum::domain::{log, read_models, types};
-use super::{GuestLimits, Limit};
+use super::{GuestLimits, Limit, TICK};
 
 /// Bytes of one logged line; the rest is cut.
 const LOG_LINE_BYTES: usize = 4 << 10;
 /// Documents that one scan may answer. 1,000: a page of the HTTP surface.
 const SCAN_ROWS: u32 = 1_000;
+
+/// Calls under way that take longer than a tick, of all modules.
+static LONG_CALLS: AtomicU64 = AtomicU64::new(0);
+/// Cores that they share: half of them, so that the others' calls find one.
+static LONG_CALL_CORES: LazyLock<u64> = LazyLock::new(|| {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    u64::try_from(cores / 2).unwrap_or(1).max(1)
+});
 
 /// A read-only look at the collections of one projection.
 pub trait ReadModelLook: Send + Sync {
@@ -42,6 +51,10 @@ pub(super) struct Host {
     /// All tables together.
     table_elements: usize,
     lines_left: u32,
+    /// Ticks that the call may still take.
+    ticks_left: u64,
+    /// It is one of [`LONG_CALLS`].
+    is_long: bool,
     /// The limit that the last growth would have exceeded.
     pub(super) refused: Option<Limit>,
     /// What the call is about, for what the guest logs: empty where there is no such thing.
@@ -60,6 +73,8 @@ impl Host {
             memory_bytes: 0,
             table_elements: 0,
             lines_left: limits.log_lines,
+            ticks_left: 0,
+            is_long: false,
             refused: None,
             stream: String::new(),
             command_id: String::new(),
@@ -68,10 +83,33 @@ impl Host {
         }
     }
 
-    pub(super) fn begin_call(&mut self) {
+    /// A call begins that may take so many ticks after the first.
+    pub(super) fn begin_call(&mut self, ticks: u64) {
+        self.ticks_left = ticks;
         self.lines_left = self.limits.log_lines;
         self.refused = None;
         self.last_words = None;
+    }
+
+    /// A tick has passed. Calls that go on share some cores, by pausing for as long as the others
+    /// run; a pause counts as time taken.
+    pub(super) fn tick(&mut self) -> UpdateDeadline {
+        if !self.is_long {
+            self.is_long = true;
+            LONG_CALLS.fetch_add(1, Ordering::Relaxed);
+        }
+        let beyond = LONG_CALLS.load(Ordering::Relaxed).saturating_sub(*LONG_CALL_CORES);
+        let pause = beyond.div_ceil(*LONG_CALL_CORES).min(self.ticks_left);
+        std::thread::sleep(TICK.saturating_mul(u32::try_from(pause).unwrap_or(u32::MAX)));
+        self.ticks_left = self.ticks_left.saturating_sub(pause + 1);
+        if self.ticks_left == 0 { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(1) }
+    }
+
+    /// A call ended, however it did.
+    pub(super) fn end_call(&mut self) {
+        if std::mem::take(&mut self.is_long) {
+            LONG_CALLS.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Says what the next call is about.

@@ -13,6 +13,9 @@ use super::host::{Host, ReadModelLook};
 use super::{Change, Command, Context, Event, Failure, GuestLimits, NewEvent, RecordedEvent, TICK};
 use crate::decision::Hash;
 
+/// Ticks before a call is first looked at: one may be about to end when it begins.
+const FIRST_TICKS: u64 = 2;
+
 /// Fuel is counted, not limited: a deadline ends the call long before.
 const ENDLESS_FUEL: u64 = u64::MAX;
 
@@ -99,7 +102,9 @@ impl Instance {
         store.limiter(|host| host);
         store.set_hostcall_fuel(limits.output_bytes);
         let deadline_ticks = ticks(Duration::from_millis(limits.deadline_ms));
-        store.set_epoch_deadline(deadline_ticks);
+        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().tick()));
+        store.data_mut().begin_call(deadline_ticks.saturating_sub(1));
+        store.set_epoch_deadline(FIRST_TICKS);
         let fuel = store.set_fuel(ENDLESS_FUEL).is_ok().then_some(0);
         let failed = |error: wasmtime::Error, store: &Store<Host>| match classify(
             &error,
@@ -109,7 +114,9 @@ impl Instance {
             GuestError::Trap(reason) => GuestError::Instantiate(reason),
             limit => limit,
         };
-        let instance = parts.pre.instantiate(&mut store).map_err(|error| failed(error, &store))?;
+        let instance = parts.pre.instantiate(&mut store);
+        store.data_mut().end_call();
+        let instance = instance.map_err(|error| failed(error, &store))?;
         let load = |error: wasmtime::Error| GuestError::Instantiate(format!("{error:#}"));
         Ok(Self {
             manifest: parts.manifest.load(&mut store, &instance).map_err(load)?,
@@ -255,8 +262,8 @@ impl Instance {
             return Err(GuestError::Trap("the instance failed in an earlier call".into()));
         }
         self.calls_left = self.calls_left.saturating_sub(1);
-        self.store.set_epoch_deadline(self.deadline_ticks);
-        self.store.data_mut().begin_call();
+        self.store.set_epoch_deadline(FIRST_TICKS);
+        self.store.data_mut().begin_call(self.deadline_ticks.saturating_sub(1));
         let guests = Guests {
             manifest: &self.manifest,
             aggregate: self.aggregate.as_ref(),
@@ -268,6 +275,7 @@ impl Instance {
             let _ = self.store.set_fuel(ENDLESS_FUEL);
         }
         let answer = call(&guests, &mut self.store);
+        self.store.data_mut().end_call();
         if let Some(fuel) = &mut self.fuel {
             *fuel = ENDLESS_FUEL - self.store.get_fuel().unwrap_or(ENDLESS_FUEL);
         }
