@@ -72,8 +72,10 @@ fn answer(misdeed: &str, honest: Outcome) -> Outcome {
         }
         "empty_event_type" => with_type(honest, ""),
         "huge_type" => with_type(honest, &"t".repeat(100_000)),
-        "many_tags" => with_tags(honest, (0..10_000).map(|n| format!("tag:{n}")).collect()),
-        "bad_tag" => with_tags(honest, vec!["line\nbreak".to_owned()]),
+        "many_tags" => {
+            with_tags(honest, &(0..10_000).map(|n| format!("tag:{n}")).collect::<Vec<_>>())
+        }
+        "bad_tag" => with_tags(honest, &["line\nbreak".to_owned()]),
         "drift" if CALLS.fetch_add(1, Ordering::Relaxed) >= GOOD_CALLS => {
             Outcome { next: State::Json("{\"behaved\":999}".to_owned()), ..honest }
         }
@@ -213,9 +215,9 @@ fn bad_text() -> String {
     }
 }
 
-fn with_tags(mut honest: Outcome, tags: Vec<String>) -> Outcome {
+fn with_tags(mut honest: Outcome, tags: &[String]) -> Outcome {
     for event in &mut honest.events {
-        event.tags.clone_from(&tags);
+        event.tags = tags.to_vec();
     }
     honest
 }
