@@ -131,6 +131,8 @@ impl LogFile {
             let closed = segments.newest.take().map(|newest| newest.database.close());
             closed.transpose().map_err(|error| error.to_string())?;
             let database = self.directory.create(first)?;
+            // It may stand in the place of one that took nothing and was read meanwhile.
+            self.closed.lock().retain(|(number, _)| *number != first);
             if !is_empty {
                 segments.firsts.push(first);
             }
