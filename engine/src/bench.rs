@@ -10,6 +10,8 @@ mod runtime;
 
 use std::process::ExitCode;
 
+use crate::report::Report;
+
 /// What `factum bench` takes: without a name it measures `http`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -60,4 +62,29 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len().saturating_sub(1) / 2;
     values.get(middle).copied().unwrap_or_default()
+}
+
+/// Where a bench says how far it is: whoever reads JSON gets nothing else on standard output.
+fn progress(json: bool) -> Report {
+    if json { Report::new(std::io::stderr()) } else { Report::stdout() }
+}
+
+/// Prints what a bench found and which gates it missed; fails for those where it is to check.
+fn conclude<F: serde::Serialize>(
+    figures: &F,
+    show: impl FnOnce(&F, &mut Report),
+    missed: &[String],
+    (json, check): (bool, bool),
+    progress: &mut Report,
+) -> anyhow::Result<ExitCode> {
+    let mut report = Report::stdout();
+    if json {
+        report.line(serde_json::to_string_pretty(figures)?);
+    } else {
+        show(figures, &mut report);
+    }
+    for reason in missed {
+        progress.line(format_args!("missed: {reason}"));
+    }
+    Ok(if check && !missed.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

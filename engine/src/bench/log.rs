@@ -86,21 +86,10 @@ impl LogArgs {
 /// # Errors
 /// What kept it from measuring.
 pub(super) async fn run(args: &LogArgs) -> anyhow::Result<ExitCode> {
-    let mut report = Report::stdout();
-    // Whoever reads JSON gets nothing else on standard output.
-    let mut progress = if args.json { Report::new(std::io::stderr()) } else { Report::stdout() };
+    let mut progress = super::progress(args.json);
     let figures = measure(args, &mut progress).await?;
-    if args.json {
-        report.line(serde_json::to_string_pretty(&figures)?);
-    } else {
-        figures.show(&mut report);
-    }
     let missed = figures.missed_gates();
-    for reason in &missed {
-        progress.line(format_args!("missed: {reason}"));
-    }
-    let fails = args.check && !missed.is_empty();
-    Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    super::conclude(&figures, Figures::show, &missed, (args.json, args.check), &mut progress)
 }
 
 async fn measure(args: &LogArgs, progress: &mut Report) -> anyhow::Result<Figures> {

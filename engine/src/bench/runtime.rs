@@ -15,7 +15,6 @@ use anyhow::Context as _;
 use bytes::Bytes;
 
 use crate::demo::sources::{ACCOUNT, ACCOUNT_OVERDRAFT, HOSTILE, Install, Sources};
-use crate::report::Report;
 use figures::{Figures, Run};
 
 /// What `factum bench runtime` takes.
@@ -54,9 +53,7 @@ struct Modules {
 /// # Errors
 /// What kept it from measuring.
 pub(super) async fn run(args: &RuntimeArgs) -> anyhow::Result<ExitCode> {
-    let mut report = Report::stdout();
-    // Whoever reads JSON gets nothing else on standard output.
-    let mut progress = if args.json { Report::new(std::io::stderr()) } else { Report::stdout() };
+    let mut progress = super::progress(args.json);
     let sources = Sources::find()?;
     let install = Install::unless(args.no_install);
     progress.heading("Building the modules");
@@ -71,17 +68,8 @@ pub(super) async fn run(args: &RuntimeArgs) -> anyhow::Result<ExitCode> {
         runs.push(measure(args, &modules).await?);
     }
     let figures = Figures::of(&runs);
-    if args.json {
-        report.line(serde_json::to_string_pretty(&figures)?);
-    } else {
-        figures.show(&mut report);
-    }
     let missed = figures.missed_gates();
-    for reason in &missed {
-        progress.line(format_args!("missed: {reason}"));
-    }
-    let fails = args.check && !missed.is_empty();
-    Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    super::conclude(&figures, Figures::show, &missed, (args.json, args.check), &mut progress)
 }
 
 async fn measure(args: &RuntimeArgs, modules: &Modules) -> anyhow::Result<Run> {
