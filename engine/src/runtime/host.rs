@@ -21,6 +21,10 @@ static LONG_CALL_CORES: LazyLock<u64> = LazyLock::new(|| {
     u64::try_from(cores / 2).unwrap_or(1).max(1)
 });
 
+/// Ticks after which a call pauses for as long as it runs: 50 ms. No command takes so long, and of
+/// few cores one that is never given up is felt by everybody.
+const EASY_TICKS: u64 = 5;
+
 /// A read-only look at the collections of one projection.
 pub trait ReadModelLook: Send + Sync {
     /// The documents at these keys.
@@ -53,6 +57,8 @@ pub(super) struct Host {
     lines_left: u32,
     /// Ticks that the call may still take.
     ticks_left: u64,
+    /// Ticks that the call has run through.
+    ticks_run: u64,
     /// It is one of [`LONG_CALLS`].
     is_long: bool,
     /// The limit that the last growth would have exceeded.
@@ -74,6 +80,7 @@ impl Host {
             table_elements: 0,
             lines_left: limits.log_lines,
             ticks_left: 0,
+            ticks_run: 0,
             is_long: false,
             refused: None,
             stream: String::new(),
@@ -86,20 +93,23 @@ impl Host {
     /// A call begins that may take so many ticks after the first.
     pub(super) fn begin_call(&mut self, ticks: u64) {
         self.ticks_left = ticks;
+        self.ticks_run = 0;
         self.lines_left = self.limits.log_lines;
         self.refused = None;
         self.last_words = None;
     }
 
     /// A tick has passed. Calls that go on share some cores, by pausing for as long as the others
-    /// run; a pause counts as time taken.
+    /// run, and do not keep even those busy; a pause counts as time taken.
     pub(super) fn tick(&mut self) -> UpdateDeadline {
         if !self.is_long {
             self.is_long = true;
             LONG_CALLS.fetch_add(1, Ordering::Relaxed);
         }
         let beyond = LONG_CALLS.load(Ordering::Relaxed).saturating_sub(*LONG_CALL_CORES);
-        let pause = beyond.div_ceil(*LONG_CALL_CORES).min(self.ticks_left);
+        self.ticks_run += 1;
+        let resting = u64::from(self.ticks_run > EASY_TICKS);
+        let pause = beyond.div_ceil(*LONG_CALL_CORES).max(resting).min(self.ticks_left);
         std::thread::sleep(TICK.saturating_mul(u32::try_from(pause).unwrap_or(u32::MAX)));
         self.ticks_left = self.ticks_left.saturating_sub(pause + 1);
         if self.ticks_left == 0 { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(1) }
