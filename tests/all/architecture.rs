@@ -46,9 +46,10 @@ const IMPORTS: [(&str, &str); 22] = [
 
 /// One heavy dependency, one folder; the contract is made into bytes where guests are built and
 /// where they are held to it.
-const ONLY_IN: [(&str, &str); 6] = [
+const ONLY_IN: [(&str, &str); 7] = [
     ("redb", "storage"),
     ("wasmtime", "runtime"),
+    ("wasmtime_wasi", "runtime"),
     ("axum", "http"),
     ("wasmparser", "runtime"),
     ("wit_parser", "runtime"),

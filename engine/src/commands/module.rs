@@ -138,8 +138,10 @@ impl ActiveModule {
         let identity = Arc::new(Identity {
             name: manifest.name.clone(),
             version: manifest.version.clone(),
+            fresh: AtomicBool::new(
+                limits.instances == Instances::Fresh || component.imports_wasi(),
+            ),
             component,
-            fresh: AtomicBool::new(limits.instances == Instances::Fresh),
             throttle: Throttle::new(limits.throttle),
             meter,
             fuel: Fuel::new(manifest),

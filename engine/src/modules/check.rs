@@ -6,8 +6,11 @@
 //! version, by that one too: all must come to the same bytes. Events that do not fold are reported
 //! and do not prevent anything.
 
+mod difference;
+
 use bytes::Bytes;
 
+use self::difference::{difference, difference_of, is_same};
 use super::ModuleVersion;
 use crate::decision::{CommandRecord, Decision, Kind, parse};
 use crate::event::guest_data;
@@ -149,7 +152,7 @@ impl Check<'_> {
             return Err(CheckError::Refused(reason));
         }
         let elsewhere = call(&mut other);
-        // After a trap there is no second time.
+        // After a trap there is no second time, nor where each call has its own instance.
         let again = if one.is_spent() { None } else { Some(call(&mut one)) };
         for (answer, place) in [
             (Some(elsewhere), "two fresh instances answer differently"),
@@ -237,8 +240,10 @@ impl Check<'_> {
         let name = aggregate.name.as_str();
 
         let mut one = self.instance()?;
+        // What one call leaves behind is no fault of a component that gets an instance for each.
+        let mut next = if self.component.imports_wasi() { Some(self.instance()?) } else { None };
         let in_parts = fold(&mut one, name, None, &early).and_then(|state| {
-            let whole = fold(&mut one, name, state.as_ref(), &late)?;
+            let whole = fold(next.as_mut().unwrap_or(&mut one), name, state.as_ref(), &late)?;
             Ok((state, whole))
         });
         let at_once = fold(&mut self.instance()?, name, None, &all);
@@ -353,48 +358,4 @@ fn texts<'a>(stream: &str, decisions: &'a [Decision<'a>]) -> Texts<'a> {
 
 fn events<'a>(texts: &'a Texts<'a>) -> Vec<Event<'a>> {
     texts.iter().map(|(event, data)| Event::of(event, data)).collect()
-}
-
-/// Failures of the guest's code are the same whatever they say.
-fn is_same<T: PartialEq>(a: &Result<T, GuestError>, b: &Result<T, GuestError>) -> bool {
-    match (a, b) {
-        (Ok(a), Ok(b)) => a == b,
-        (Err(_), Err(_)) => true,
-        _ => false,
-    }
-}
-
-fn difference_of(a: Option<&State>, b: Option<&State>) -> Option<String> {
-    let text = |state: Option<&State>| match state {
-        None => "no state".to_owned(),
-        Some(State::Json(json)) => json.clone(),
-        Some(State::Bytes(bytes)) => format!("{bytes:02x?}"),
-    };
-    (a != b).then(|| difference(&text(a), &text(b)))
-}
-
-/// Where two texts part, with some of what is around.
-fn difference(a: &str, b: &str) -> String {
-    const AROUND: usize = 40;
-    let same = a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count();
-    let part = |text: &str| {
-        text.chars().skip(same.saturating_sub(AROUND)).take(2 * AROUND).collect::<String>()
-    };
-    format!("from character {same} on, {:?} against {:?}", part(a), part(b))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_difference_is_shown_with_what_is_around() {
-        let (a, b) = ("x".repeat(100) + "1y", "x".repeat(100) + "2y");
-        let said = difference(&a, &b);
-        assert!(said.starts_with("from character 100 on, "), "{said}");
-        assert!(said.contains("x1y") && said.contains("x2y") && said.len() < 200, "{said}");
-        let state = |json: &str| State::Json(json.to_owned());
-        assert_eq!(difference_of(Some(&state("1")), Some(&state("1"))), None);
-        assert!(difference_of(Some(&state("1")), None).is_some());
-    }
 }

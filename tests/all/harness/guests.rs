@@ -53,6 +53,11 @@ guest! {
     hostile_state_v2, "tests/guests/hostile", ["reshaped", "state_v2"]
 }
 
+guest! {
+    /// Looks at the world through WASI.
+    looking, "tests/guests/wasi", []
+}
+
 /// The directory that holds the workspace.
 pub fn workspace() -> PathBuf {
     let engine = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -108,11 +108,16 @@ fn other_worlds() -> Cases {
         ("the wrong role", exporting("factum:domain/manifest@0.1.0"), "lacks the function"),
         ("no manifest", exporting("factum:domain/unheard-of@0.1.0"), "manifest"),
         (
-            "a file system",
-            importing(r#"(import "wasi:filesystem/types@0.2.0" (instance))"#),
-            "wasi:filesystem/types@0.2.0",
+            "a network",
+            importing(r#"(import "wasi:http/outgoing-handler@0.2.0" (instance))"#),
+            "wasi:http/outgoing-handler@0.2.0\", and a guest may import only factum:domain/log",
         ),
-        ("sockets", importing(r#"(import "wasi:sockets/tcp@0.2.0" (instance))"#), "sockets"),
+        (
+            "the next WASI",
+            importing(r#"(import "wasi:clocks/system-clock@0.3.0" (instance))"#),
+            "build it without WASI",
+        ),
+        ("a WASI function", importing(r#"(import "wasi:cli/exit@0.2.0" (func))"#), "wasi:cli/exit"),
         ("a secret", importing(r#"(import "secret" (func))"#), "\"secret\""),
         ("an own module", importing(r#"(import "code" (core module))"#), "\"code\""),
         (
