@@ -24,6 +24,7 @@ mod faults;
 mod guest_log;
 mod hostile;
 mod isolation;
+mod languages;
 mod live;
 mod projections;
 mod read_models;

@@ -1,0 +1,103 @@
+//! The account in several languages: the same history, the same bytes.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Server, account, account_in, account_typescript_with_wasi};
+
+/// What is asked of every one of them, rejections and nonsense included.
+fn history() -> Vec<(&'static str, &'static str, Value)> {
+    let mut history = vec![
+        ("1", "deposit", json!({"amount": 5})),
+        ("1", "open", json!({"owner": "Ann"})),
+        ("1", "open", json!({"owner": "Ann"})),
+        ("1", "deposit", json!({"amount": 5, "note": "unknown fields are of no interest"})),
+        ("1", "withdraw", json!({"amount": 6})),
+        ("1", "withdraw", json!({"amount": 5})),
+        ("1", "deposit", json!({"amount": 4_294_967_295_u32})),
+        ("1", "deposit", json!({"amount": 4_294_967_295_u32})),
+        ("2", "open", json!({"owner": "Zoë \"Ω\" \\ \u{1}\u{7f}\n\t\u{1f600} \u{2028}"})),
+        ("2", "withdraw", json!({"amount": 0})),
+        ("2", "deposit", json!({"amount": 1.5})),
+        ("2", "deposit", json!({"amount": -1})),
+        ("2", "deposit", json!({"amount": "1"})),
+        ("2", "deposit", json!({"amount": true})),
+        ("2", "deposit", json!({"amount": 4_294_967_296_u64})),
+        ("2", "deposit", json!({})),
+        ("3", "open", json!({"owner": 7})),
+        ("3", "paint", json!({"colour": "red"})),
+        ("3", "toString", json!({})),
+        ("3", "open", json!({"owner": ""})),
+    ];
+    for n in 0..40 {
+        history.push(("1", "withdraw", json!({"amount": n * 1_000_003})));
+        history.push(("3", "deposit", json!({"amount": n})));
+    }
+    history
+}
+
+/// Everything that may not depend on the language, in the words of the server.
+fn transcript(client: &Client) -> Vec<String> {
+    let mut all = Vec::new();
+    for (n, (id, command, data)) in history().into_iter().enumerate() {
+        let path = format!("/v1/aggregates/account/{id}/commands/{command}");
+        let key = format!("key-{n}");
+        let answer = client.post_with(&path, &data, &[("idempotency-key", &key)]);
+        let said = format!("{command} {data}: {} {}", answer.status, answer.json["code"]);
+        let Some(decision) = answer.json["decision"].as_u64() else {
+            all.push(said);
+            continue;
+        };
+        let record = client.get(&format!("/v1/decisions/{decision}")).ok().json;
+        let command = &record["command"];
+        assert!(command["outcome"].is_string(), "{record}");
+        let kept = ["outcome", "next_hash", "rejection"].map(|field| command[field].to_string());
+        all.push(format!("{said} {kept:?} {}", command["saw"]["state_hash"]));
+    }
+    for event in client.all_events() {
+        let kept = ["type", "stream", "stream_version", "schema_version", "tags", "data"];
+        all.push(kept.map(|field| event[field].to_string()).join(" "));
+    }
+    for id in 1..=3 {
+        let state = client.get(&format!("/v1/aggregates/account/{id}")).ok().json;
+        all.push(format!("{} {}", state["state"], state["version"]));
+    }
+    all
+}
+
+fn on_a_server(component: &[u8]) -> Vec<String> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(dir.path());
+    server.client.patient().upload(component).ok();
+    server.client.activate("account", "1.0.0").ok();
+    let first = transcript(&server.client);
+    // Folded anew from what was recorded, and checked against it.
+    let headers = [("content-type", "application/json")];
+    server.client.send("PUT", "/v1/modules/account/active", &headers, br#"{"version":null}"#).ok();
+    let checks = server.client.activate("account", "1.0.0").ok().json["checks"].clone();
+    assert_eq!((&checks["streams"], &checks["not_folding"]), (&3.into(), &json!([])), "{checks}");
+    let again = transcript(&server.client);
+    let states = |all: &[String]| all[all.len() - 3..].to_vec();
+    assert_eq!(states(&first), states(&again));
+    first
+}
+
+fn same(language: &str, component: &[u8]) {
+    let (ours, theirs) = (on_a_server(account()), on_a_server(component));
+    assert_eq!(ours.len(), theirs.len());
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        assert_eq!(ours, theirs, "in {language}");
+    }
+}
+
+#[test]
+fn the_account_in_typescript_is_the_one_in_rust_to_the_byte() {
+    let Some(component) = account_in("typescript") else { return };
+    same("typescript", &component);
+    same("typescript with WASI", &account_typescript_with_wasi());
+}
+
+#[test]
+fn the_account_in_python_is_the_one_in_rust_to_the_byte() {
+    let Some(component) = account_in("python") else { return };
+    same("python", &component);
+}
