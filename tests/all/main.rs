@@ -28,6 +28,7 @@ mod languages;
 mod live;
 mod projections;
 mod read_models;
+mod schemas;
 mod swap;
 mod uploads;
 mod wasi;

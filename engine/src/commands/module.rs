@@ -19,6 +19,7 @@ use crate::decision::{Hash, Kind, ModuleRef, Outcome, parse};
 use crate::manifest::Manifest;
 use crate::names::StreamId;
 use crate::runtime::Component;
+use crate::schemas::Schemas;
 use crate::storage::log::Log;
 use crate::tasks::{Spawner, Thread};
 
@@ -99,6 +100,7 @@ pub(super) struct Identity {
     pub(super) throttle: Throttle,
     pub(super) meter: Meter,
     pub(super) fuel: Fuel,
+    pub(super) schemas: Schemas,
 }
 
 impl Identity {
@@ -128,7 +130,7 @@ impl ActiveModule {
     /// Starts a module's threads.
     #[must_use]
     pub fn start(
-        manifest: &Manifest,
+        (manifest, schemas): (&Manifest, Schemas),
         (component, meter): (Component, Meter),
         log: &Log,
         limits: &WorkerLimits,
@@ -145,6 +147,7 @@ impl ActiveModule {
             throttle: Throttle::new(limits.throttle),
             meter,
             fuel: Fuel::new(manifest),
+            schemas,
         });
         let (mut workers, mut threads) = (Vec::new(), Vec::new());
         for number in 0..limits.threads.max(1) {

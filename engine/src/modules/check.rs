@@ -3,10 +3,12 @@
 //! Promises: it writes nothing and looks at a bounded sample. Sample calls are made twice in one
 //! instance and once in another and must agree byte for byte. The newest streams of its aggregates
 //! are folded in two ways by two instances and, where the version active before has the same state
-//! version, by that one too: all must come to the same bytes. Events that do not fold are reported
-//! and do not prevent anything.
+//! version, by that one too: all must come to the same bytes. A projection that goes on under the
+//! version it had must make the same documents of the first events. Events that do not fold are
+//! reported and do not prevent anything.
 
 mod difference;
+mod projected;
 
 use bytes::Bytes;
 
@@ -23,7 +25,7 @@ use crate::storage::log::{Direction, FindError, Log, ReadError};
 /// How much a check looks at. Each has a default with a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckLimits {
-    /// Commands of the manifest that are tried. 256: each takes microseconds.
+    /// Commands of the manifest that are tried, each example counted. 256: each takes microseconds.
     pub commands: usize,
     /// Streams of an aggregate that are folded, those with the newest events. 16: an activation
     /// stays a matter of milliseconds.
@@ -35,11 +37,21 @@ pub struct CheckLimits {
     pub stream_events: usize,
     /// Streams that do not fold before no more are tried. 8: each may take the deadline.
     pub reports: usize,
+    /// First events of the log that both versions of a projection take, where the newer one means
+    /// to go on. 256: an activation stays a matter of milliseconds.
+    pub projected_events: usize,
 }
 
 impl Default for CheckLimits {
     fn default() -> Self {
-        Self { commands: 256, streams: 16, newest_events: 1_000, stream_events: 64, reports: 8 }
+        Self {
+            commands: 256,
+            streams: 16,
+            newest_events: 1_000,
+            stream_events: 64,
+            reports: 8,
+            projected_events: 256,
+        }
     }
 }
 
@@ -54,6 +66,8 @@ pub struct CheckReport {
     pub events: usize,
     /// Streams compared with the version that was active before.
     pub compared: usize,
+    /// Projections compared with the version that was active before.
+    pub projections: usize,
     /// Recorded streams that the version cannot fold.
     pub not_folding: Vec<NotFolding>,
 }
@@ -106,11 +120,14 @@ impl Check<'_> {
                 self.refold(aggregate, &stream, &records, &mut report)?;
             }
         }
+        for projection in &self.version.manifest.projections {
+            self.compare_projection(projection, &mut report)?;
+        }
         Ok(report)
     }
 
-    /// Every command the manifest names, on a new stream and with no data. Most will be refused,
-    /// which is an answer too.
+    /// Every command the manifest names, on a new stream and with its examples, or with no data.
+    /// Most will be refused, which is an answer too.
     fn try_commands(
         &self,
         aggregate: &AggregateManifest,
@@ -128,9 +145,14 @@ impl Check<'_> {
             extra: "{}",
         };
         let left = self.limits.commands.saturating_sub(report.calls);
-        for command in aggregate.commands.iter().take(left) {
-            let asked = Command { id: "sample", name: &command.name, data: "{}" };
-            let what = || format!("the command {:?} with the data {{}}", command.name);
+        let samples = aggregate.commands.iter().flat_map(|command| {
+            let examples = command.examples.iter().map(ToString::to_string);
+            let none = command.examples.is_empty().then(|| "{}".to_owned());
+            examples.chain(none).map(move |data| (&command.name, data))
+        });
+        for (name, data) in samples.take(left) {
+            let asked = Command { id: "sample", name, data: &data };
+            let what = || format!("the command {name:?} with the data {data}");
             self.agree(what, |guest| {
                 guest.decide(&aggregate.name, None, &[], asked.clone(), context.clone())
             })?;

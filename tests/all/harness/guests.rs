@@ -59,6 +59,23 @@ guest! {
     looking, "tests/guests/wasi", []
 }
 
+guest! {
+    /// Its manifest says what its data looks like; version 1.0.0.
+    parcels, "tests/guests/parcels", []
+}
+guest! {
+    /// Version 1.1.0 of it, whose projection of the same version makes other documents.
+    parcels_relabelled, "tests/guests/parcels", ["relabelled"]
+}
+guest! {
+    /// Version 1.2.0 of it: the same under a higher version of the projection.
+    parcels_projection_v2, "tests/guests/parcels", ["relabelled", "projection_v2"]
+}
+guest! {
+    /// Version 1.3.0 of it, with hidden state that only an example shows.
+    parcels_moody, "tests/guests/parcels", ["moody"]
+}
+
 /// The directory that holds the workspace.
 pub fn workspace() -> PathBuf {
     let engine = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -256,6 +256,14 @@ fn misbehaving() -> Cases {
     ]
 }
 
+/// A manifest with a command and its schema.
+fn with_schema(schema: &str) -> String {
+    format!(
+        r#"{{"name":"a","version":"1.0.0","contract":"0.1.0",
+            "aggregates":[{{"name":"a","commands":[{{"name":"b","schema":{schema}}}]}}]}}"#
+    )
+}
+
 fn wrong_manifests() -> Cases {
     vec![
         ("bytes for a manifest", saying_bytes(&[0xff, 0xfe, 0xfd]), "utf-8"),
@@ -278,6 +286,32 @@ fn wrong_manifests() -> Cases {
                 "aggregates":[{"name":"a","commands":[{"name":"b"}]}]}"#,
             ),
             "does not export factum:domain/aggregate",
+        ),
+        (
+            "the next contract in a manifest",
+            saying(r#"{"name":"a","version":"1.0.0","contract":"0.2.0"}"#),
+            "its contract is \"0.2.0\", and this server speaks 0.1.x; build it with an SDK",
+        ),
+        (
+            "no version of a contract",
+            saying(r#"{"name":"a","version":"1.0.0","contract":"0.1.x"}"#),
+            "this server speaks 0.1.x",
+        ),
+        (
+            "a schema from elsewhere",
+            saying(&with_schema(r#"{"$ref":"https://example.com/schema.json"}"#)),
+            "the schema of the command \"b\" of \"a\" cannot be used: its $ref",
+        ),
+        ("a schema that is none", saying(&with_schema(r#"{"type":"coins"}"#)), "cannot be used"),
+        (
+            "a schema of itself",
+            saying(&with_schema(r##"{"properties":{"next":{"$ref":"#"}}}"##)),
+            "refers to itself",
+        ),
+        (
+            "an example that does not fit",
+            saying(&with_schema(r#"{"required":["to"]},"examples":[{"to":1},{}]"#)),
+            "example 1 of the command \"b\" of \"a\" does not fit its schema",
         ),
         (
             "a command twice",
