@@ -222,9 +222,11 @@ impl Modules {
         let base = &self.base;
         if !manifest.aggregates.is_empty() {
             let schemas = Schemas::compile(manifest).map_err(|faults| faults.join("; "))?;
+            let before = self.routes.load().of_module(&manifest.name).cloned();
             let (active, threads) = ActiveModule::start(
                 (manifest, schemas),
                 (component.clone(), self.meter(version.digest, guests)),
+                before.as_deref(),
                 &base.log,
                 &workers,
                 &base.clock,
@@ -240,6 +242,9 @@ impl Modules {
                     routes.active.insert(aggregate.name.clone(), Arc::clone(&active));
                 }
             });
+            if let Some(before) = before {
+                before.leave_to(&active);
+            }
         } else {
             self.reroute(&manifest.name, |_| {});
         }
