@@ -6,7 +6,8 @@
 //       commands: { open: (state) => state.open ? reject("open", "it is open") : emit("Opened") },
 //       events: { Opened: (state) => { state.open = true; } },
 //     };
-//     export const { manifest, aggregate } = module({ name: "doors", version: "1.0.0", aggregates: [door] });
+//     export const { manifest, aggregate } =
+//       module({ name: "doors", version: "1.0.0", aggregates: [door] });
 //
 // Whatever a module throws becomes a fault with its message, what it prints a line of its log. Time
 // and randomness are those of the decision: `Date` and `Math.random` work inside a command, where

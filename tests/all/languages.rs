@@ -1,8 +1,11 @@
 //! The account in several languages: the same history, the same bytes.
 
+use factum::guest_build::{BuildError, BuildRequest, build};
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, account, account_in, account_typescript_with_wasi};
+use crate::harness::{
+    Client, Server, account, account_in, account_typescript_with_wasi, workspace,
+};
 
 /// What is asked of every one of them, rejections and nonsense included.
 fn history() -> Vec<(&'static str, &'static str, Value)> {
@@ -87,6 +90,38 @@ fn same(language: &str, component: &[u8]) {
     for (ours, theirs) in ours.iter().zip(&theirs) {
         assert_eq!(ours, theirs, "in {language}");
     }
+}
+
+#[test]
+fn where_nothing_may_be_installed_the_commands_are_only_printed() {
+    for (language, said) in [("typescript", "npm"), ("python", "python3")] {
+        let target = tempfile::tempdir().expect("a directory");
+        let mut request = BuildRequest {
+            crate_dir: workspace().join("guest-examples").join(format!("account-{language}")),
+            features: Vec::new(),
+            target_dir: target.path().to_owned(),
+            install: false,
+        };
+        let mut lines = Vec::new();
+        let built = build(&request, &mut |line| lines.push(line.to_owned()));
+        let Err(error @ BuildError::NoToolchain { .. }) = built else { panic!("{built:?}") };
+        assert!(error.to_string().contains(&format!("`{said} ")), "{error}");
+        assert!(
+            lines.iter().all(|line| line.contains("not run")) && !lines.is_empty(),
+            "{lines:?}"
+        );
+        request.features = vec!["overdraft".into()];
+        let error = build(&request, &mut |_| {}).expect_err("has no features");
+        assert!(matches!(error, BuildError::Features { .. }), "{error}");
+    }
+    let request = BuildRequest {
+        crate_dir: workspace().join("wit"),
+        features: Vec::new(),
+        target_dir: workspace().join("target").join("guests"),
+        install: false,
+    };
+    let error = build(&request, &mut |_| {}).expect_err("is no guest").to_string();
+    assert!(error.contains("Cargo.toml, module.ts or module.py"), "{error}");
 }
 
 #[test]

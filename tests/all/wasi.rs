@@ -112,7 +112,10 @@ fn an_administrator_may_refuse_wasi() {
     let server = Server::start_with(dir.path(), &["--refuse-wasi"]);
     // What was active before is not started either, and says why; the rest runs.
     let detail = tell(&server.client, "1", "look", &json!({})).problem(503, "module_quarantined");
-    assert!(detail.contains("--refuse-wasi") && detail.contains("wasi:clocks/wall-clock@0.2.0"), "{detail}");
+    assert!(
+        detail.contains("--refuse-wasi") && detail.contains("wasi:clocks/wall-clock@0.2.0"),
+        "{detail}"
+    );
     let open = "/v1/aggregates/account/1/commands/open";
     server.client.post(open, &json!({"owner": "Ann"})).ok();
     server.stop();

@@ -95,7 +95,7 @@ fn npm(search: &mut Search<'_>, tools: &Path) -> bool {
             versions.contains(&format!("\"{name}\": \"{version}\""))
                 && tools.join("node_modules").join(name).is_dir()
         };
-        NPM_PACKAGES.iter().all(|package| is_named(&package))
+        NPM_PACKAGES.iter().all(is_named)
     };
     if has_tools() {
         return true;
@@ -118,18 +118,13 @@ fn pip(search: &mut Search<'_>, tools: &Path) -> bool {
     if has_tool() {
         return true;
     }
-    let has_venv = search.runs("python3", "-mensurepip") || search.apt(&["python3-venv"]);
-    if !has_venv {
+    if !search.runs("python3", "-mpip") && !search.apt(&["python3-pip"]) {
         return false;
     }
-    let mut venv = search.command("python3");
-    venv.args(["-m", "venv"]).arg(tools);
-    let mut install = search.command(tools.join("bin").join("pip"));
-    install.args(["install", "--quiet", "--disable-pip-version-check", PIP_PACKAGE]);
-    search.install(&mut venv)
-        && search.install(&mut install)
-        && write(&tools.join("version"), PIP_PACKAGE).is_ok()
-        && has_tool()
+    let mut install = search.command("python3");
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+    install.args(["--upgrade", "--target"]).arg(tools).arg(PIP_PACKAGE);
+    search.install(&mut install) && write(&tools.join("version"), PIP_PACKAGE).is_ok() && has_tool()
 }
 
 /// What one build works with.
@@ -161,6 +156,7 @@ impl Step<'_> {
     fn python(&self, report: &mut dyn FnMut(&str)) -> Result<(), BuildError> {
         let sdk = self.sdk("factum_sdk", &PYTHON_SDK)?;
         let mut componentize = self.tool("bin/componentize-py");
+        componentize.env("PYTHONPATH", self.tools);
         componentize.arg("--wit-path").arg(self.place.join("factum.wit"));
         componentize.args(["--world", "module", "componentize", "module", "--stub-wasi"]);
         componentize.args(["--python-path", "."]).arg("--python-path");

@@ -62,7 +62,7 @@ impl Sample {
                 Some(one) => one,
                 None => component.instantiate(module).map_err(|error| error.to_string())?,
             };
-            let look = Arc::clone(&memory) as Arc<dyn ReadModelLook>;
+            let look: Arc<dyn ReadModelLook> = Arc::<Memory>::clone(&memory);
             let changes = batch::project(&Records::from(records.to_vec()), spec, |events| {
                 one.project(&spec.name, events, look)
             });
