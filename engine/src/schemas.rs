@@ -58,7 +58,10 @@ impl Schemas {
         let (mut schemas, mut faults) = (Self::default(), Vec::new());
         for aggregate in &manifest.aggregates {
             let compiled = OfAggregate::compile(aggregate, &mut faults);
-            schemas.aggregates.insert(aggregate.name.clone(), compiled);
+            // Without schemas there is nothing to look up for each command.
+            if !compiled.commands.is_empty() || !compiled.events.is_empty() {
+                schemas.aggregates.insert(aggregate.name.clone(), compiled);
+            }
         }
         if faults.is_empty() { Ok(schemas) } else { Err(faults) }
     }

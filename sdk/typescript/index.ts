@@ -13,7 +13,7 @@
 // and randomness are those of the decision: `Date` and `Math.random` work inside a command, where
 // they answer what is recorded with it, and throw anywhere else.
 
-import { deciding } from "./world.ts";
+import { deciding, folding } from "./world.ts";
 
 /** What may be thrown or returned to refuse a command. */
 export class Rejection {
@@ -159,7 +159,7 @@ function folded<S>(of: Aggregate<S>, current: Wire<string> | null, events: WireE
 
 function apply<S>(of: Aggregate<S>, state: S, type: string, data: Data) {
   if (!Object.hasOwn(of.events, type)) throw new Error(`the event \`${type}\` is not known`);
-  of.events[type](state, data);
+  folding(() => of.events[type](state, data));
 }
 
 function json(state: unknown): Wire<string> {

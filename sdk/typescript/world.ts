@@ -23,6 +23,17 @@ export function deciding<T>(
   }
 }
 
+/** Folds an event, which must come to the same at any time. */
+export function folding(call: () => void) {
+  const kept = { nowMs, random };
+  nowMs = random = null;
+  try {
+    call();
+  } finally {
+    ({ nowMs, random } = kept);
+  }
+}
+
 function given<T>(value: T | null, what: string): T {
   if (value !== null) return value;
   throw new Error(`${what} is known only while a command is decided; put it into the event`);

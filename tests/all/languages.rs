@@ -3,9 +3,7 @@
 use factum::guest_build::{BuildError, BuildRequest, build};
 use serde_json::{Value, json};
 
-use crate::harness::{
-    Client, Server, account, account_in, account_typescript_with_wasi, workspace,
-};
+use crate::harness::{Client, Server, account, account_typescript_with_wasi, scripted, workspace};
 
 /// What is asked of every one of them, rejections and nonsense included.
 fn history() -> Vec<(&'static str, &'static str, Value)> {
@@ -126,13 +124,60 @@ fn where_nothing_may_be_installed_the_commands_are_only_printed() {
 
 #[test]
 fn the_account_in_typescript_is_the_one_in_rust_to_the_byte() {
-    let Some(component) = account_in("typescript") else { return };
+    let Some(component) = scripted("guest-examples/account-typescript") else { return };
     same("typescript", &component);
     same("typescript with WASI", &account_typescript_with_wasi());
 }
 
 #[test]
 fn the_account_in_python_is_the_one_in_rust_to_the_byte() {
-    let Some(component) = account_in("python") else { return };
+    let Some(component) = scripted("guest-examples/account-python") else { return };
     same("python", &component);
+}
+
+/// Time and randomness are the decision's, what is printed is logged, what is thrown is told.
+fn sees_nothing_but_its_decision(component: &[u8], (thrown, elsewhere): (&str, &str)) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("server.log");
+    let server = Server::start_logging(&dir.path().join("data"), &log);
+    let client = server.client.patient();
+    client.upload(component).ok();
+    client.activate("clockwork", "1.0.0").ok();
+    let tell = |command: &str| {
+        client.post(&format!("/v1/aggregates/clockwork/1/commands/{command}"), &json!({}))
+    };
+    let looked = [(); 3].map(|()| tell("look").ok().json["events"][0]["data"].clone());
+    for data in &looked {
+        assert!(data["now_ms"].as_u64() > Some(1_600_000_000_000), "{data}");
+        assert_eq!(data["now_ms"], data["context_ms"]);
+        assert_ne!(data["random"][0], data["random"][1]);
+    }
+    assert_ne!(looked[0]["random"], looked[1]["random"]);
+    assert!(tell("fail").problem(500, "module_fault").contains(thrown));
+    // An event is folded at any time, so its time has to be in it.
+    let detail = tell("recall").problem(500, "module_fault");
+    assert!(detail.contains(elsewhere), "{detail}");
+    // The recorded decision comes out the same, twice in one instance and once in another.
+    let headers = [("content-type", "application/json")];
+    client.send("PUT", "/v1/modules/clockwork/active", &headers, br#"{"version":null}"#).ok();
+    let checks = client.activate("clockwork", "1.0.0").ok().json["checks"].clone();
+    assert_eq!((&checks["streams"], &checks["events"]), (&1.into(), &3.into()), "{checks}");
+    server.stop();
+    let log = std::fs::read_to_string(log).expect("reads");
+    let printed = |line: &&str| line.contains("INFO guest: ") && line.contains("seen at 20");
+    let printed: Vec<_> = log.lines().filter(printed).collect();
+    let about = "module=\"clockwork\" stream=\"clockwork-1\"";
+    assert!(printed.iter().any(|line| line.contains(about)), "{printed:?}");
+}
+
+#[test]
+fn a_module_in_typescript_sees_nothing_but_its_decision() {
+    let Some(component) = scripted("tests/guests/clockwork-typescript") else { return };
+    sees_nothing_but_its_decision(&component, ("RangeError: out of order", "is known only while"));
+}
+
+#[test]
+fn a_module_in_python_sees_nothing_but_its_decision() {
+    let Some(component) = scripted("tests/guests/clockwork-python") else { return };
+    sees_nothing_but_its_decision(&component, ("IndexError: out of order", "are known only while"));
 }

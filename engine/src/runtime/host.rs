@@ -119,7 +119,7 @@ impl Host {
         }
         self.moment = Moment::default();
         // Standard error first: it is told when the call failed, and the lines may be used up.
-        let written = self.frozen.as_ref().map(|frozen| frozen.written()).unwrap_or_default();
+        let Some(written) = self.frozen.as_ref().map(|frozen| frozen.written()) else { return };
         for (level, text) in [log::Level::Error, log::Level::Info].into_iter().zip(written) {
             let lines = text.lines().filter(|line| !line.trim().is_empty());
             lines.for_each(|line| self.line(level, line.to_owned()));

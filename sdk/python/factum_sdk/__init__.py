@@ -18,8 +18,8 @@
 
 The state is the instance's attributes, in the order in which `__init__` sets them. Whatever a module
 raises becomes a fault with its message, what it prints a line of its log. Time and randomness are
-those of the decision: `time.time()` and `random` work inside a command, where they answer what is
-recorded with it, and raise anywhere else.
+those of the decision: `time`, `datetime.now()`, `random` and `uuid` work inside a command, where
+they answer what is recorded with it, and raise anywhere else; import `factum_sdk` before `datetime`.
 """
 
 import inspect
@@ -148,6 +148,8 @@ def _decide(aggregate, current, tail, command):
 
 def _fields(decide, data):
     """The fields that the command takes, checked; others are of no interest."""
+    if not isinstance(data, dict):
+        raise Invalid("the data is no object")
     parameters = list(inspect.signature(decide).parameters.values())[1:]
     return {parameter.name: _checked(parameter, data) for parameter in parameters}
 
@@ -177,7 +179,7 @@ def _apply(aggregate, state, event_type, data):
     evolve = _roles(aggregate, "event").get(event_type)
     if evolve is None:
         raise LookupError(f"the event `{event_type}` is not known")
-    evolve(state, **data)
+    world.folding(lambda: evolve(state, **data))
 
 
 def _roles(aggregate, role):

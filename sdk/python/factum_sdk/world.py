@@ -1,5 +1,7 @@
 """The world that a module sees: the time and the randomness of its decision, and its log."""
 
+import datetime
+import os
 import random
 import sys
 import time
@@ -35,6 +37,17 @@ def calling(ctx, call, explain):
     raise Err(failure)
 
 
+def folding(call):
+    """Folds an event, which must come to the same at any time."""
+    global _context, _random
+    kept = _context, _random
+    _context = _random = None
+    try:
+        call()
+    finally:
+        _context, _random = kept
+
+
 class _Lines:
     """A standard stream whose lines become lines of the guest's log."""
 
@@ -64,6 +77,22 @@ time.time = lambda: context().now_ms / 1_000
 time.time_ns = lambda: context().now_ms * 1_000_000
 time.monotonic = time.perf_counter = time.time
 time.monotonic_ns = time.perf_counter_ns = time.time_ns
+# While a command is decided, no time passes.
+time.sleep = lambda seconds: None
+
+
+class _Datetime(datetime.datetime):
+    """The same, but that it asks the clock above."""
+
+    @classmethod
+    def now(cls, tz=None):
+        now = cls.fromtimestamp(time.time(), datetime.timezone.utc)
+        return now.astimezone(tz) if tz is not None else now.replace(tzinfo=None)
+
+    utcnow = today = now
+
+
+datetime.datetime = _Datetime
 
 _Random = random.Random
 _random = None
@@ -80,3 +109,4 @@ def _drawn(name):
 for _name in ("random", "randint", "randrange", "choice", "choices", "sample", "shuffle", "uniform",
               "getrandbits", "gauss", "randbytes"):
     setattr(random, _name, _drawn(_name))
+os.urandom = random._urandom = _drawn("randbytes")

@@ -96,14 +96,14 @@ fn try_build(dir: &str, features: &[&str]) -> Result<Vec<u8>, BuildError> {
     build(&request, &mut |line| eprintln!("{line}"))
 }
 
-/// The account as a module of another language. None, and loudly so, where its tools cannot be had.
-pub fn account_in(language: &str) -> Option<Vec<u8>> {
+/// A guest in another language than Rust. None, and loudly so, where its tools cannot be had.
+pub fn scripted(guest: &str) -> Option<Vec<u8>> {
     static SKIPPED: AtomicUsize = AtomicUsize::new(0);
-    match try_build(&format!("guest-examples/account-{language}"), &[]) {
+    match try_build(guest, &[]) {
         Ok(component) => Some(component),
         Err(error @ BuildError::NoToolchain { .. }) => {
             let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
-            eprintln!("SKIPPED ({count} so far): the account in {language} was not tried: {error}");
+            eprintln!("SKIPPED ({count} so far): {guest} was not tried: {error}");
             None
         }
         Err(error) => panic!("{error}"),
