@@ -1,8 +1,8 @@
 //! Modules in TypeScript and in Python: finds the tools that make components of them, and hands
 //! those the module, the SDK that belongs to this engine, and the contract.
 //!
-//! What they make has no WASI in it. Tools and SDKs live in the target directory; the guest's own
-//! is only read.
+//! What they make has no WASI in it. Tools, SDKs and what is made on the way live in the target
+//! directory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
