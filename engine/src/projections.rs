@@ -12,6 +12,7 @@ mod overlay;
 mod query;
 mod read_model;
 mod replay;
+mod sample;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -38,6 +39,7 @@ pub use guest_query::{GuestQueries, GuestQueryError};
 pub use query::{Filter, QueryError, RowsQuery, page, parse_fields, parse_order};
 pub use read_model::{Count, Explain, PageError, ReadModel, Row, RowsPage};
 pub use replay::replay;
+pub use sample::{Documents, Sample};
 
 /// What projections may use. Each has a default with a reason.
 #[derive(Clone, Debug)]

@@ -5,8 +5,9 @@ mod kills;
 mod server;
 
 pub use guests::{
-    account, account_with_overdraft, counting, counting_indexed, flights, hostile, hostile_counter,
-    hostile_reshaped, hostile_state_v2, workspace,
+    account, account_typescript_with_wasi, account_with_overdraft, counting, counting_indexed,
+    flights, hostile, hostile_counter, hostile_reshaped, hostile_state_v2, looking, parcels,
+    parcels_moody, parcels_projection_v2, parcels_relabelled, scripted, workspace,
 };
 pub use kills::{Random, under_kills};
 pub use server::{Answer, Client, Server, command, runtime};

@@ -9,6 +9,7 @@ use crate::modules::{ActivateError, LimitsError, UploadError};
 use crate::names::NameError;
 use crate::projections::{GuestQueryError, PageError, QueryError};
 use crate::runtime::{CompileError, GateError, GuestError, LoadError};
+use crate::schemas::Violation;
 use crate::storage::log::{AppendError, ReadError, Refusal};
 use crate::storage::read_models::ReadModelError;
 
@@ -47,6 +48,11 @@ impl From<CommandError> for Problem {
             CommandError::UnknownAggregate(_) => Self::new(&UNKNOWN_AGGREGATE, detail),
             CommandError::UnknownCommand(_) => Self::new(&UNKNOWN_COMMAND, detail),
             CommandError::Invalid(_) => Self::new(&INVALID_COMMAND, detail),
+            CommandError::Unfit { violations, .. } => {
+                let fault = |found: Violation| Fault::at(found.pointer, found.detail);
+                let errors = violations.into_iter().map(fault).collect();
+                Self::new(&INVALID_COMMAND, detail).with(More { errors, ..More::default() })
+            }
             CommandError::VersionConflict(VersionConflict { stream, expected, actual }) => {
                 let more = More {
                     stream: Some(stream.to_string()),

@@ -77,6 +77,15 @@ pub(super) enum ProjectError {
     Guest(GuestError),
 }
 
+impl std::fmt::Display for ProjectError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Read(error) => error.fmt(f),
+            Self::Guest(error) => error.fmt(f),
+        }
+    }
+}
+
 fn wants(spec: &ProjectionManifest, event: &crate::event::RecordedEvent<'_>) -> bool {
     let category = event.stream.and_then(|stream| stream.split_once('-')).map(|(name, _)| name);
     (spec.event_types.is_empty() || spec.event_types.iter().any(|t| t == event.event_type))
@@ -129,7 +138,7 @@ fn checked(spec: &ProjectionManifest, changes: Vec<Change>) -> Result<Vec<Change
     Ok(changes)
 }
 
-fn own(spec: &ProjectionManifest, collection: &str) -> Result<(), String> {
+pub(super) fn own(spec: &ProjectionManifest, collection: &str) -> Result<(), String> {
     if spec.collections.iter().any(|own| own.name == collection) {
         return Ok(());
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use wasmtime::{ResourceLimiter, UpdateDeadline, bail};
 
 use super::bindings::factum::domain::{log, read_models, types};
+use super::frozen::{Frozen, Moment};
 use super::{GuestLimits, Limit, TICK};
 
 /// Bytes of one logged line; the rest is cut.
@@ -69,6 +70,10 @@ pub(super) struct Host {
     pub(super) last_words: Option<String>,
     /// Set while projecting, and only then.
     pub(super) look: Option<Arc<dyn ReadModelLook>>,
+    /// The time and randomness of the call, for those who ask WASI.
+    pub(super) moment: Moment,
+    /// The rest of WASI, once the guest has looked for it.
+    pub(super) frozen: Option<Box<Frozen>>,
 }
 
 impl Host {
@@ -87,6 +92,8 @@ impl Host {
             command_id: String::new(),
             last_words: None,
             look: None,
+            moment: Moment::default(),
+            frozen: None,
         }
     }
 
@@ -120,6 +127,19 @@ impl Host {
         if std::mem::take(&mut self.is_long) {
             LONG_CALLS.fetch_sub(1, Ordering::Relaxed);
         }
+        self.moment = Moment::default();
+        // Standard error first: it is told when the call failed, and the lines may be used up.
+        let Some(written) = self.frozen.as_ref().map(|frozen| frozen.written()) else { return };
+        for (level, text) in [log::Level::Error, log::Level::Info].into_iter().zip(written) {
+            let lines = text.lines().filter(|line| !line.trim().is_empty());
+            lines.for_each(|line| self.line(level, line.to_owned()));
+        }
+    }
+
+    /// What one call may log at most, in bytes.
+    pub(super) fn most_log_bytes(&self) -> usize {
+        let lines = usize::try_from(self.limits.log_lines).unwrap_or(usize::MAX);
+        lines.saturating_mul(LOG_LINE_BYTES)
     }
 
     /// Says what the next call is about.
@@ -198,9 +218,16 @@ impl read_models::Host for Host {
 }
 
 impl log::Host for Host {
-    fn log(&mut self, level: log::Level, mut message: String) -> wasmtime::Result<()> {
+    fn log(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {
+        self.line(level, message);
+        Ok(())
+    }
+}
+
+impl Host {
+    fn line(&mut self, level: log::Level, mut message: String) {
         if self.lines_left == 0 {
-            return Ok(());
+            return;
         }
         self.lines_left -= 1;
         let mut end = message.len().min(LOG_LINE_BYTES);
@@ -233,6 +260,5 @@ impl log::Host for Host {
         if level == log::Level::Error {
             self.last_words = Some(message);
         }
-        Ok(())
     }
 }

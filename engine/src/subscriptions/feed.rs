@@ -52,6 +52,13 @@ pub struct Records {
     range: Range<usize>,
 }
 
+impl From<Vec<Bytes>> for Records {
+    fn from(records: Vec<Bytes>) -> Self {
+        let range = 0..records.len();
+        Self { part: Arc::new(Part { first: 0, records }), range }
+    }
+}
+
 impl Feed {
     /// Nothing was read yet.
     #[must_use]
