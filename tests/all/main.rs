@@ -21,6 +21,7 @@ mod crash;
 mod demo;
 mod determinism;
 mod faults;
+mod fixtures;
 mod guest_log;
 mod hostile;
 mod isolation;
