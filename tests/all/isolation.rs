@@ -115,8 +115,8 @@ fn an_activation_compares_what_was_recorded_and_reports_what_does_not_fold() {
     }
     server.client.upload(account_with_overdraft()).ok();
     let checks = server.client.activate("account", "1.1.0").ok().json["checks"].clone();
-    assert_eq!((&checks["streams"], &checks["compared"]), (&16.into(), &16.into()), "{checks}");
-    assert_eq!((&checks["events"], &checks["calls"]), (&32.into(), &19.into()), "{checks}");
+    assert_eq!((&checks["streams"], &checks["compared"]), (&8.into(), &8.into()), "{checks}");
+    assert_eq!((&checks["events"], &checks["calls"]), (&16.into(), &11.into()), "{checks}");
 }
 
 #[test]
