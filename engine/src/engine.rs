@@ -242,7 +242,7 @@ impl Engine {
 
     /// The projections and their read models.
     #[must_use]
-    pub fn projections(&self) -> &Projections {
+    pub fn projections(&self) -> &Arc<Projections> {
         &self.projections
     }
 

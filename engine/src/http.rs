@@ -26,6 +26,7 @@ mod panics;
 mod params;
 mod preconditions;
 mod problems;
+mod projections;
 mod queries;
 mod read_models;
 mod routes;

@@ -5,7 +5,8 @@ mod kills;
 mod server;
 
 pub use guests::{
-    account, account_with_overdraft, counting, counting_indexed, flights, hostile, hostile_counter,
+    account, account_with_overdraft, counting, counting_deposits, counting_indexed,
+    counting_mended, counting_otherwise, counting_twice, flights, hostile, hostile_counter,
     hostile_reshaped, hostile_state_v2, workspace,
 };
 pub use kills::{Random, under_kills};

@@ -90,6 +90,8 @@ kinds! {
     VERSION_EXISTS = "version_exists", CONFLICT, LASTING, "The version exists with other content";
     ACTIVATION_CLASH = "activation_clash", CONFLICT, LASTING,
         "Another active module has the same name";
+    PROJECTION_STATE = "projection_state", CONFLICT, LASTING,
+        "The projection is not in a state for this";
     VERSION_CONFLICT = "version_conflict", PRECONDITION_FAILED, LASTING,
         "The stream is at another version";
     CONDITION_FAILED = "condition_failed", PRECONDITION_FAILED, LASTING,

@@ -7,7 +7,7 @@ use crate::expected::{ExpectedVersion, VersionConflict};
 use crate::json::JsonError;
 use crate::modules::{ActivateError, LimitsError, UploadError};
 use crate::names::NameError;
-use crate::projections::{GuestQueryError, PageError, QueryError};
+use crate::projections::{GuestQueryError, OperateError, PageError, QueryError, SettingsError};
 use crate::runtime::{CompileError, GateError, GuestError, LoadError};
 use crate::storage::log::{AppendError, ReadError, Refusal};
 use crate::storage::read_models::ReadModelError;
@@ -17,9 +17,9 @@ use super::error::{
     CONTENDED, CORRUPTED, DISK_FULL, Expected, Fault, INDEX_NEEDED, INVALID_BODY, INVALID_COMMAND,
     INVALID_JSON, INVALID_MODULE, INVALID_NAME, INVALID_PARAMETER, KEY_REUSED, Kind, MODULE_BROKEN,
     MODULE_FAULT, MODULE_LIMIT, MODULE_QUARANTINED, MODULE_THROTTLED, MODULE_TOO_COSTLY, More,
-    NOT_FOLDABLE, OUTCOME_UNKNOWN, Problem, QUERY_REFUSED, SHUTTING_DOWN, STILL_RUNNING,
-    UNAVAILABLE, UNKNOWN_AGGREGATE, UNKNOWN_COMMAND, UNKNOWN_MODULE, UNKNOWN_QUERY,
-    UNKNOWN_VERSION, VERSION_CONFLICT, VERSION_EXISTS,
+    NOT_FOLDABLE, OUTCOME_UNKNOWN, PROJECTION_STATE, Problem, QUERY_REFUSED, SHUTTING_DOWN,
+    STILL_RUNNING, UNAVAILABLE, UNKNOWN_AGGREGATE, UNKNOWN_COMMAND, UNKNOWN_MODULE,
+    UNKNOWN_PROJECTION, UNKNOWN_QUERY, UNKNOWN_VERSION, VERSION_CONFLICT, VERSION_EXISTS,
 };
 
 impl From<NameError> for Problem {
@@ -152,6 +152,23 @@ impl From<GuestQueryError> for Problem {
                 })
             }
             GuestQueryError::File(error) => error.into(),
+        }
+    }
+}
+
+impl From<OperateError> for Problem {
+    fn from(error: OperateError) -> Self {
+        let detail = error.to_string();
+        match error {
+            OperateError::Unknown(_) => Self::new(&UNKNOWN_PROJECTION, detail),
+            OperateError::NotNow(_) | OperateError::Settings(SettingsError::TooMany) => {
+                Self::new(&PROJECTION_STATE, detail)
+            }
+            OperateError::Settings(SettingsError::Log(AppendError::NotAccepted(refusal))) => {
+                refusal.into()
+            }
+            OperateError::Settings(SettingsError::Log(_)) => Self::new(&OUTCOME_UNKNOWN, detail),
+            OperateError::File(_) => Self::internal(&detail),
         }
     }
 }

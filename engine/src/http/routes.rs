@@ -7,8 +7,8 @@ use axum::routing::{get, post, put};
 use super::app::{App, Shared};
 use super::error::{METHOD_NOT_ALLOWED, Problem, UNKNOWN_ROUTE};
 use super::{
-    appends, bulk, command, decisions, events, guest_queries, health, modules, queries,
-    read_models, states, streams,
+    appends, bulk, command, decisions, events, guest_queries, health, modules, projections,
+    queries, read_models, states, streams,
 };
 
 /// All routes.
@@ -28,7 +28,17 @@ pub(super) fn router(app: App) -> Router {
         .route("/v1/read-models", get(read_models::list))
         .route("/v1/read-models/{name}", get(read_models::rows))
         .route("/v1/read-models/{name}/{key}", get(read_models::document))
-        .route("/v1/projections", get(read_models::projections))
+        .route("/v1/projections", get(projections::list))
+        .route("/v1/projections/{projection}", get(projections::one))
+        .route("/v1/projections/{projection}/diff", get(projections::diff))
+        .route("/v1/projections/{projection}/rebuild", post(projections::rebuild))
+        .route("/v1/projections/{projection}/swap", post(projections::swap))
+        .route("/v1/projections/{projection}/abort", post(projections::abort))
+        .route("/v1/projections/{projection}/pause", post(projections::pause))
+        .route("/v1/projections/{projection}/resume", post(projections::resume))
+        .route("/v1/projections/{projection}/retry", post(projections::retry))
+        .route("/v1/projections/{projection}/skip", post(projections::skip))
+        .route("/v1/projections/{projection}/policy", put(projections::set_policy))
         .route("/v1/projections/{projection}/queries/{query}", post(guest_queries::post))
         .route("/v1/modules", get(modules::list).post(modules::upload))
         .route("/v1/modules/{name}", get(modules::one))

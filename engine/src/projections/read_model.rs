@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ProjectionLimits;
+use super::projection::Projection;
 use super::query::{QueryError, RowsQuery, page};
-use super::{ProjectionLimits, Running};
 use crate::names::DocumentKey;
 use crate::storage::read_models::ReadModelError;
 
-/// A handle to one read model of the projection version that was active when it was taken.
+/// A handle to one read model, whichever generation of its projection answers.
 #[derive(Clone, Debug)]
 pub struct ReadModel {
     name: String,
-    running: Arc<Running>,
+    projection: Arc<Projection>,
     limits: ProjectionLimits,
 }
 
@@ -87,8 +88,8 @@ impl std::fmt::Display for PageError {
 impl std::error::Error for PageError {}
 
 impl ReadModel {
-    pub(super) fn new(name: String, running: Arc<Running>, limits: ProjectionLimits) -> Self {
-        Self { name, running, limits }
+    pub(super) fn new(name: String, projection: Arc<Projection>, limits: ProjectionLimits) -> Self {
+        Self { name, projection, limits }
     }
 
     /// Its name.
@@ -97,28 +98,36 @@ impl ReadModel {
         &self.name
     }
 
-    /// The projection that makes it.
-    #[must_use]
-    pub fn projection(&self) -> &str {
-        &self.running.spec.name
-    }
-
     /// The newest position it has applied.
     #[must_use]
     pub fn position(&self) -> u64 {
-        self.running.progress.borrow().position
+        self.projection.answering().at().position
     }
 
     /// Waits until it has applied a position, and answers the one it has.
     ///
     /// # Errors
-    /// The position it has, when the time is up or the projection was stopped.
+    /// The position it has, when the time is up or the projection was removed.
     pub async fn wait_for(&self, position: u64, wait: Duration) -> Result<u64, u64> {
-        let mut progress = self.running.progress.subscribe();
-        let reached = progress.wait_for(|checkpoint| checkpoint.position >= position);
-        match tokio::time::timeout(wait, reached).await {
-            Ok(Ok(checkpoint)) => Ok(checkpoint.position),
-            Ok(Err(_)) | Err(_) => Err(self.position()),
+        match tokio::time::timeout(wait, self.reached(position)).await {
+            Ok(Some(reached)) => Ok(reached),
+            Ok(None) | Err(_) => Err(self.position()),
+        }
+    }
+
+    /// None: nothing answers any more.
+    async fn reached(&self, position: u64) -> Option<u64> {
+        loop {
+            let answering = self.projection.answering();
+            let mut progress = answering.progress.subscribe();
+            let moved = progress.wait_for(|now| now.at.position >= position || now.is_replaced);
+            let now = *moved.await.ok()?;
+            if now.at.position >= position {
+                return Some(now.at.position);
+            }
+            if Arc::ptr_eq(&answering, &self.projection.answering()) {
+                return None;
+            }
         }
     }
 
@@ -127,7 +136,7 @@ impl ReadModel {
     /// # Errors
     /// [`ReadModelError`] when the file cannot be read.
     pub fn get(&self, key: &DocumentKey) -> Result<Option<String>, ReadModelError> {
-        self.running.file.view()?.get(&self.name, key.as_str())
+        self.projection.answering().file.view()?.get(&self.name, key.as_str())
     }
 
     /// A page of documents. It blocks.
@@ -135,9 +144,10 @@ impl ReadModel {
     /// # Errors
     /// [`PageError`] when the query asks for too much or the file cannot be read.
     pub fn page(&self, query: &RowsQuery) -> Result<RowsPage, PageError> {
+        let answering = self.projection.answering();
         // Read before the view is taken, so that it never claims more than the view has.
-        let position = self.position();
-        let view = self.running.file.view().map_err(PageError::File)?;
+        let position = answering.at().position;
+        let view = answering.file.view().map_err(PageError::File)?;
         page(&view, &self.name, query, &self.limits, position)
     }
 }
