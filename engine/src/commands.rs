@@ -157,8 +157,8 @@ pub struct Routes {
 impl Routes {
     /// The active version of a module with aggregates.
     #[must_use]
-    pub fn of_module(&self, name: &str) -> Option<&ActiveModule> {
-        self.active.values().find(|active| active.name() == name).map(|active| &**active)
+    pub fn of_module(&self, name: &str) -> Option<&Arc<ActiveModule>> {
+        self.active.values().find(|active| active.name() == name)
     }
 
     /// Forgets all aggregates of a module.

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use crate::clock::Clock;
-use crate::commands::{ActiveModule, FuelFigures, Routes, WorkerLimits};
+use crate::commands::{FuelFigures, Routes, WorkerLimits};
 use crate::decision::Hash;
 use crate::manifest::{Manifest, ManifestError};
 use crate::projections::Projections;
@@ -231,9 +231,9 @@ impl Modules {
             .map(|(name, versions)| ModuleStatus {
                 name: name.clone(),
                 active: active.get(name).cloned(),
-                fresh_instances: routes.of_module(name).is_some_and(ActiveModule::is_fresh),
-                throttled: routes.of_module(name).is_some_and(ActiveModule::is_throttled),
-                fuel: routes.of_module(name).map(ActiveModule::fuel).unwrap_or_default(),
+                fresh_instances: routes.of_module(name).is_some_and(|active| active.is_fresh()),
+                throttled: routes.of_module(name).is_some_and(|active| active.is_throttled()),
+                fuel: routes.of_module(name).map(|active| active.fuel()).unwrap_or_default(),
                 limits: self.whole_limits(name),
                 quarantined: quarantined.get(name).cloned(),
                 versions: versions.values().cloned().collect(),

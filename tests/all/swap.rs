@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, account, account_with_overdraft};
+use crate::harness::{Client, Server, account, account_with_overdraft, hostile, hostile_state_v2};
 
 const SWAPS: usize = 50;
 
@@ -147,4 +147,40 @@ fn commands_of_one_stream_in_one_request_keep_their_order_through_swaps() {
             assert!(refused.is_empty(), "{} lines, first {}", refused.len(), refused[0]);
         }
     });
+}
+
+#[test]
+fn states_pass_to_the_next_version_unless_it_reads_others() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(dir.path());
+    server.install(account());
+    server.client.upload(account_with_overdraft()).ok();
+    server.install(hostile());
+    server.client.upload(hostile_state_v2()).ok();
+    let deposit = "/v1/aggregates/account/1/commands/deposit";
+    let behave = "/v1/aggregates/hostile/1/commands/behave";
+    server.client.post("/v1/aggregates/account/1/commands/open", &json!({"owner": "Ann"})).ok();
+    let made = server.client.post(deposit, &json!({"amount": 60})).ok().json;
+    server.client.post(behave, &json!({})).ok();
+
+    server.client.activate("account", "1.1.0").ok();
+    server.client.activate("hostile", "2.0.0").ok();
+    let digest = made["module"]["digest"].as_str().expect("a digest");
+    let taken_over = json!({"version": 2, "digest": digest});
+    assert_eq!(snapshot(&server.client, deposit, &json!({"amount": 1})), taken_over);
+    assert_eq!(snapshot(&server.client, deposit, &json!({"amount": 1})), taken_over);
+    assert_eq!(snapshot(&server.client, behave, &json!({})), Value::Null);
+    let state = server.client.get("/v1/aggregates/account/1").ok().json;
+    assert_eq!(state["state"]["balance"], 62);
+    server.stop();
+
+    let server = Server::start(dir.path());
+    assert_eq!(snapshot(&server.client, deposit, &json!({"amount": 1})), Value::Null);
+}
+
+/// Sends a command and answers what its decision began with, beside the log.
+fn snapshot(client: &Client, path: &str, data: &Value) -> Value {
+    let answer = client.post(path, data).ok().json;
+    let record = client.get(&format!("/v1/decisions/{}", answer["decision"])).ok().json;
+    record["command"]["saw"]["snapshot"].clone()
 }

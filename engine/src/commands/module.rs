@@ -1,6 +1,6 @@
 //! An active module's threads: each with a live instance, work spread by stream.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use crossbeam_channel::{Sender, TrySendError};
 use metrics::Counter;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::error::CommandError;
 use super::meter::{Fuel, FuelFigures, Meter};
+use super::states::Legacy;
 use super::throttle::{Throttle, ThrottleLimits};
 use super::worker::{Attempt, Job, Worker};
 use crate::clock::Clock;
@@ -85,6 +87,10 @@ pub struct ActiveModule {
     identity: Arc<Identity>,
     spread: RandomState,
     workers: Vec<Sender<Job>>,
+    /// The version of each aggregate's state.
+    state_versions: HashMap<String, u32>,
+    /// Where its workers wait for the states of the version before.
+    heirs: Mutex<Vec<Sender<Legacy>>>,
     counters: HashMap<String, Counters>,
 }
 
@@ -125,11 +131,13 @@ impl std::fmt::Debug for Counters {
 }
 
 impl ActiveModule {
-    /// Starts a module's threads.
+    /// Starts a module's threads. When commands no longer go to the version before, it must be told
+    /// to [`ActiveModule::leave_to`] this one, which waits for that.
     #[must_use]
     pub fn start(
         manifest: &Manifest,
         (component, meter): (Component, Meter),
+        before: Option<&Self>,
         log: &Log,
         limits: &WorkerLimits,
         clock: &Clock,
@@ -144,20 +152,42 @@ impl ActiveModule {
             meter,
             fuel: Fuel::new(manifest),
         });
-        let (mut workers, mut threads) = (Vec::new(), Vec::new());
-        for number in 0..limits.threads.max(1) {
+        let count = limits.threads.max(1);
+        // A stream keeps its thread's number, so that its state finds its way.
+        let before = before.filter(|before| before.workers.len() == count);
+        let spread = before.map_or_else(RandomState::new, |before| before.spread.clone());
+        let (mut workers, mut threads, mut heirs) = (Vec::new(), Vec::new(), Vec::new());
+        for number in 0..count {
             let (send, jobs) = crossbeam_channel::bounded(limits.queue);
+            let (heir, legacy) = before.map(|_| crossbeam_channel::bounded(1)).unzip();
+            heirs.extend(heir);
             let worker =
                 Worker::new(Arc::clone(&identity), log.clone(), limits.clone(), clock.clone());
             let name = format!("module-{}-{number}", identity.name);
-            threads.push(spawner.thread(&name, move || worker.run(&jobs)));
+            threads.push(spawner.thread(&name, move || worker.run(&jobs, legacy)));
             workers.push(send);
         }
         let commands = manifest.aggregates.iter().flat_map(|aggregate| &aggregate.commands);
         let counters = commands
             .map(|command| (command.name.clone(), Counters::new(&identity.name, &command.name)))
             .collect();
-        (Self { identity, spread: RandomState::new(), workers, counters }, threads)
+        let versions = manifest.aggregates.iter().map(|a| (a.name.clone(), a.state_version));
+        let (state_versions, heirs) = (versions.collect(), Mutex::new(heirs));
+        (Self { identity, spread, workers, state_versions, heirs, counters }, threads)
+    }
+
+    /// Leaves hot states to the version that answers from now on: those of aggregates whose state
+    /// version is the same. The others, and all where a thread has too much to do, are folded from
+    /// the log again.
+    pub fn leave_to(&self, next: &Self) {
+        let same = self.state_versions.iter().filter(|(aggregate, version)| {
+            next.state_versions.get(*aggregate).is_some_and(|next| next == *version)
+        });
+        let aggregates: Arc<HashSet<_>> = Arc::new(same.map(|(name, _)| name.clone()).collect());
+        for (worker, to) in self.workers.iter().zip(next.heirs.lock().drain(..)) {
+            // A full queue drops the job, and with it the wait of the other side.
+            let _ = worker.try_send(Job::Leave { aggregates: Arc::clone(&aggregates), to });
+        }
     }
 
     /// The module's name.

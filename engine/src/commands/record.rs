@@ -158,7 +158,7 @@ pub(super) fn draft(
         command: command.name.as_str(),
         data: &command.data,
         module,
-        saw: Saw { state_hash: before.hash, ..Saw::default() },
+        saw: Saw { state_hash: before.hash, snapshot: before.snapshot, ..Saw::default() },
         outcome,
         fuel,
     };

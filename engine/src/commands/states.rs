@@ -3,7 +3,7 @@
 //! Bounded by count and bytes with two generations: a state that was not touched while the young
 //! generation filled is dropped. Dropping one is always right; it is folded from the log again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::decision::Hash;
@@ -20,6 +20,9 @@ pub(super) struct Hot {
     pub(super) hash: Option<Hash>,
     /// The stream's version that it is folded up to.
     pub(super) version: u64,
+    /// The version that another component had folded it up to when this one took it over, and
+    /// that component's digest; none where all of it is this one's work.
+    pub(super) snapshot: Option<(u64, Hash)>,
     /// The decisions it stands on that may not be durable yet.
     pub(super) lineage: Arc<Lineage>,
 }
@@ -32,6 +35,7 @@ impl Hot {
 }
 
 /// The hot states of one worker.
+#[derive(Debug)]
 pub(super) struct HotStates {
     young: HashMap<StreamId, Hot>,
     old: HashMap<StreamId, Hot>,
@@ -55,6 +59,23 @@ impl HotStates {
         young.or_else(|| self.old.remove(stream)).filter(|hot| !hot.lineage.is_broken())
     }
 
+    /// Takes over what another worker leaves to one of the component `own`, which has no states yet,
+    /// if it fits.
+    pub(super) fn inherit(&mut self, mut left: Legacy, own: Hash) {
+        if left.states.half_bytes > self.half_bytes {
+            return;
+        }
+        let Self { young, old, .. } = &mut left.states;
+        for generation in [young, old] {
+            generation.retain(|stream, _| left.aggregates.contains(stream.category()));
+            if left.digest != own {
+                let taken_over = |hot: &mut Hot| hot.snapshot = Some((hot.version, left.digest));
+                generation.values_mut().for_each(taken_over);
+            }
+        }
+        *self = Self { half_bytes: self.half_bytes, ..left.states };
+    }
+
     pub(super) fn put(&mut self, stream: StreamId, hot: Hot) {
         if self.young_bytes + hot.bytes() > self.half_bytes {
             self.old = std::mem::take(&mut self.young);
@@ -63,6 +84,16 @@ impl HotStates {
         self.young_bytes += hot.bytes();
         self.young.insert(stream, hot);
     }
+}
+
+/// What a worker leaves to the one that takes its streams over.
+#[derive(Debug)]
+pub(super) struct Legacy {
+    pub(super) states: HotStates,
+    /// Those whose states the other can go on with.
+    pub(super) aggregates: Arc<HashSet<String>>,
+    /// Whose work they are.
+    pub(super) digest: Hash,
 }
 
 #[cfg(test)]

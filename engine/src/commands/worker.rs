@@ -10,9 +10,10 @@ use std::collections::HashSet;
 use std::hash::RandomState;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 use tokio::sync::oneshot;
 
 use self::reply::{on_appended, on_barrier};
@@ -24,7 +25,7 @@ use super::record::{
     Circumstance, checked_events, checked_rejection, checked_state, context, cut, draft, exceeded,
     rejection_bytes,
 };
-use super::states::{Hot, HotStates};
+use super::states::{Hot, HotStates, Legacy};
 use crate::clock::{Clock, new_seed};
 use crate::decision::Draft;
 use crate::event::NewEvent;
@@ -35,6 +36,10 @@ use crate::storage::log::{AppendReply, Expectation, Lineage, Log, Submission, Wo
 
 /// Streams whose first decision was verified, before the set starts anew. A million hashes: 8 MB.
 const VERIFIED_STREAMS: usize = 1_000_000;
+
+/// How long a version's first commands wait for the states of the one before. 100 ms: its queue is
+/// worked off in less, unless a call hangs.
+const LEGACY_WAIT: Duration = Duration::from_millis(100);
 
 /// One try to decide a command.
 #[derive(Debug)]
@@ -78,6 +83,8 @@ pub(super) enum Job {
     Fold { stream: StreamId, events: Vec<NewEvent>, reply: Reply<Foldable> },
     /// Tell the state.
     Inspect { aggregate: Name, stream: StreamId, reply: Reply<Option<AggregateState>> },
+    /// Leave the hot states of these aggregates to another version's worker.
+    Leave { aggregates: Arc<HashSet<String>>, to: Sender<Legacy> },
 }
 
 impl Job {
@@ -88,6 +95,7 @@ impl Job {
             Self::Decide { reply, .. } => drop(reply.send(Err(error))),
             Self::Fold { reply, .. } => drop(reply.send(Err(error))),
             Self::Inspect { reply, .. } => drop(reply.send(Err(error))),
+            Self::Leave { .. } => {}
         }
     }
 }
@@ -132,8 +140,13 @@ impl Worker {
         }
     }
 
-    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+    /// Works until there is no more to come. What another worker leaves is taken over before the
+    /// first job.
+    pub(super) fn run(mut self, jobs: &Receiver<Job>, mut legacy: Option<Receiver<Legacy>>) {
         while let Ok(job) = jobs.recv() {
+            if let Some(Ok(left)) = legacy.take().map(|left| left.recv_timeout(LEGACY_WAIT)) {
+                self.states.inherit(left, self.identity.component.digest());
+            }
             let identity = Arc::clone(&self.identity);
             if identity.throttle.refuses(jobs.len()) {
                 job.refuse(identity.overloaded());
@@ -148,6 +161,13 @@ impl Worker {
                 }
                 Job::Inspect { aggregate, stream, reply } => {
                     self.inspect(&aggregate, &stream, reply);
+                }
+                Job::Leave { aggregates, to } => {
+                    let states = HotStates::new(self.limits.hot_bytes);
+                    let states = std::mem::replace(&mut self.states, states);
+                    let digest = identity.component.digest();
+                    // Whoever waited too long folds from the log.
+                    let _ = to.send(Legacy { states, aggregates, digest });
                 }
             }
         }
@@ -274,6 +294,7 @@ impl Worker {
                     state: Some(outcome.next),
                     hash: Some(hash),
                     version: version + u64::from(draft.event_count()),
+                    snapshot: before.snapshot,
                     lineage: Arc::clone(&before.lineage),
                 };
                 Ok(Decided { draft, after })

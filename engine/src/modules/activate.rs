@@ -225,9 +225,11 @@ impl Modules {
         let component = self.component(version)?.within(guests);
         let base = &self.base;
         if !manifest.aggregates.is_empty() {
+            let before = self.routes.load().of_module(&manifest.name).cloned();
             let (active, threads) = ActiveModule::start(
                 manifest,
                 (component.clone(), self.meter(version.digest, guests)),
+                before.as_deref(),
                 &base.log,
                 &workers,
                 &base.clock,
@@ -243,6 +245,9 @@ impl Modules {
                     routes.active.insert(aggregate.name.clone(), Arc::clone(&active));
                 }
             });
+            if let Some(before) = before {
+                before.leave_to(&active);
+            }
         } else {
             self.reroute(&manifest.name, |_| {});
         }

@@ -59,7 +59,7 @@ impl<T: Take> Page<T> {
         };
         let mut decision = log.decision_after_position(start - 1)?;
         while !self.is_done() {
-            let group = log.group(decision)?.ok_or_else(|| missing(decision))?;
+            let group = log.group(decision, self.direction)?.ok_or_else(|| missing(decision))?;
             match self.direction {
                 Direction::Forward => {
                     self.take_all(group.records_from(decision))?;

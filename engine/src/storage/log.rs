@@ -30,7 +30,7 @@ use tokio::sync::watch;
 
 use crate::clock::{Clock, Stopwatch};
 use crate::decision::Hash;
-use crate::decision::format::{parse_header, record_hash};
+use crate::decision::format::record_hash;
 use crate::names::StreamId;
 use crate::query::Query;
 use crate::tasks::{Spawner, Thread};
@@ -286,12 +286,17 @@ impl Log {
         self.shared.records.record(decision)
     }
 
-    /// The group that holds a record: from memory where possible. None after the newest.
+    /// A group that holds a record, for who goes on in that direction: from memory where possible.
+    /// None after the newest.
     ///
     /// # Errors
     /// [`ReadError`] when it is damaged or the file cannot be read.
-    pub fn group(&self, decision: u64) -> Result<Option<Arc<Group>>, ReadError> {
-        self.shared.records.group(decision)
+    pub fn group(
+        &self,
+        decision: u64,
+        direction: Direction,
+    ) -> Result<Option<Arc<Group>>, ReadError> {
+        self.shared.records.group(decision, direction)
     }
 
     /// The records that hold up to `limit` events of a stream, in the order of reading, beginning
@@ -335,22 +340,7 @@ impl Log {
     /// # Errors
     /// [`ReadError`] when the file cannot be read.
     pub fn decision_after_position(&self, position: u64) -> Result<u64, ReadError> {
-        let head = self.head();
-        if position >= head.position {
-            return Ok(head.decision + 1);
-        }
-        // Positions grow with decisions, so the rows can be searched without an index.
-        let (mut low, mut high) = (1, head.decision);
-        while low < high {
-            let middle = low + (high - low).div_ceil(2);
-            let record = self.record(middle)?;
-            match record.as_deref().map(parse_header).transpose()? {
-                Some(header) if header.head_before <= position => low = middle,
-                Some(_) => high = middle - 1,
-                None => return Err(ReadError::Damaged(format!("decision {middle} is missing"))),
-            }
-        }
-        Ok(low)
+        self.shared.records.after_position(&self.head(), position)
     }
 }
 

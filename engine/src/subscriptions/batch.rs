@@ -96,7 +96,7 @@ impl<'a, F: FnMut(&Decision<'_>, &RecordedEvent<'_>)> Batch<'a, F> {
     fn scan(&mut self, query: &Query) -> Result<(), ReadError> {
         while !self.is_done() {
             let next = self.place.next.unwrap_or(1);
-            let group = self.log.group(next)?.ok_or_else(|| missing(next))?;
+            let group = self.log.group(next, Direction::Forward)?.ok_or_else(|| missing(next))?;
             for (number, record) in group.records_from(next) {
                 self.scanned += 1;
                 if parse_header(&record)?.event_count > 0 {

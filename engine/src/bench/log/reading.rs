@@ -87,7 +87,7 @@ fn log_bytes(dir: &Path) -> anyhow::Result<u64> {
 fn in_order(log: &Log) -> anyhow::Result<f64> {
     let started = Stopwatch::start();
     let (mut decision, mut events, mut bytes) = (1, 0u32, 0);
-    while let Some(group) = log.group(decision)? {
+    while let Some(group) = log.group(decision, Direction::Forward)? {
         for (_, record) in group.records_from(decision) {
             let parsed = parse(&record)?;
             events += parsed.header.event_count;

@@ -148,7 +148,7 @@ impl LogFile {
         drop(segments);
         ends.push(u64::MAX);
         for end in ends.into_iter().rev() {
-            if let Some(group) = self.group_of(end)? {
+            if let Some(group) = self.run_from(end, 0)? {
                 return Ok(Some(group));
             }
         }
@@ -164,16 +164,28 @@ impl LogFile {
         .map(Option::flatten)
     }
 
-    /// The row that holds a record, or would if there were one.
-    pub(super) fn group_of(&self, decision: u64) -> Result<Option<Group>, ReadError> {
-        let row = self.read(decision, |table, _| {
-            let row = table.range(..=decision)?.next_back().transpose()?;
-            Ok(row.map(|(key, row)| {
-                let records = row::records(row.value()).map(Bytes::copy_from_slice);
-                (key.value(), records)
-            }))
+    /// The row that holds a record, or would if there were one, and those after it in its file as
+    /// long as all together have no more than so many bytes.
+    pub(super) fn run_from(&self, decision: u64, bytes: usize) -> Result<Option<Group>, ReadError> {
+        let run = self.read(decision, |table, last| {
+            let Some((first, row)) = table.range(..=decision)?.next_back().transpose()? else {
+                return Ok(None);
+            };
+            let first = first.value();
+            let mut run = BytesMut::with_capacity(bytes);
+            let after = table.range(first + 1..=last)?.map(|row| row.map(|(_, row)| row));
+            for row in std::iter::once(Ok(row)).chain(after) {
+                match row::records(row?.value()) {
+                    Ok(records) if run.is_empty() || run.len() + records.len() <= bytes => {
+                        run.extend_from_slice(records);
+                    }
+                    Ok(_) => break,
+                    Err(damage) => return Ok(Some((first, Err(damage)))),
+                }
+            }
+            Ok(Some((first, Ok(run.freeze()))))
         })?;
-        let Some((first, records)) = row.flatten() else { return Ok(None) };
+        let Some((first, records)) = run.flatten() else { return Ok(None) };
         Ok(Some(Group::split(first, records?)?))
     }
 

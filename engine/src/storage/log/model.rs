@@ -155,7 +155,7 @@ impl Store {
 
     fn facts(&self) -> Vec<Fact> {
         let (mut facts, mut decision) = (Vec::new(), 1);
-        while let Some(group) = self.log().group(decision).expect("reads") {
+        while let Some(group) = self.log().group(decision, Direction::Forward).expect("reads") {
             for (_, record) in group.records_from(decision) {
                 for event in parse(&record).expect("whole").events {
                     let stream = event.stream.map(|name| place(&STREAMS, name));

@@ -6,14 +6,18 @@ use bytes::Bytes;
 
 use super::file::LogFile;
 use super::settle::Unsettled;
-use super::{Group, LogLimits, ReadError};
+use super::{Direction, Group, Head, LogLimits, ReadError};
+use crate::decision::format::parse_header;
 
 pub(super) struct Records {
     pub(super) file: LogFile,
     pub(super) unsettled: Unsettled,
-    /// Rows that were read, by their first record.
+    /// Rows that were read, one or a few together, by their first record.
     groups: moka::sync::Cache<u64, Arc<Group>>,
 }
+
+/// Bytes of rows that are read at once by who goes on to the next: four rows.
+const RUN_BYTES: usize = 60 << 10;
 
 impl Records {
     pub(super) fn new(file: LogFile, limits: &LogLimits) -> Self {
@@ -23,8 +27,13 @@ impl Records {
         Self { file, unsettled: Unsettled::default(), groups: cache.build() }
     }
 
-    /// The group that holds a record: from memory where possible.
-    pub(super) fn group(&self, decision: u64) -> Result<Option<Arc<Group>>, ReadError> {
+    /// A group that holds a record: from memory where possible. Who reads backward gets no more
+    /// than its row.
+    pub(super) fn group(
+        &self,
+        decision: u64,
+        direction: Direction,
+    ) -> Result<Option<Arc<Group>>, ReadError> {
         // Not compared with the head: the index may name a record a moment before the head moves.
         if let Some(group) = self.unsettled.find(decision) {
             return Ok(Some(group));
@@ -33,7 +42,9 @@ impl Records {
         if let Some(group) = self.groups.get(&decision) {
             return Ok(Some(group));
         }
-        let Some(group) = self.file.group_of(decision)?.map(Arc::new) else { return Ok(None) };
+        let bytes = if direction == Direction::Forward { RUN_BYTES } else { 0 };
+        let found = self.file.run_from(decision, bytes)?;
+        let Some(group) = found.map(Arc::new) else { return Ok(None) };
         self.groups.insert(group.first(), Arc::clone(&group));
         Ok((group.first()..=group.last()).contains(&decision).then_some(group))
     }
@@ -62,5 +73,24 @@ impl Records {
     /// The bytes of one record.
     pub(super) fn record(&self, decision: u64) -> Result<Option<Bytes>, ReadError> {
         Ok(self.records(&[decision])?.pop())
+    }
+
+    /// The record that holds the first event after a position: the head's successor if none does.
+    pub(super) fn after_position(&self, head: &Head, position: u64) -> Result<u64, ReadError> {
+        if position >= head.position {
+            return Ok(head.decision + 1);
+        }
+        // Positions grow with decisions, so the rows can be searched without an index.
+        let (mut low, mut high) = (1, head.decision);
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            let record = self.record(middle)?;
+            match record.as_deref().map(parse_header).transpose()? {
+                Some(header) if header.head_before <= position => low = middle,
+                Some(_) => high = middle - 1,
+                None => return Err(ReadError::Damaged(format!("decision {middle} is missing"))),
+            }
+        }
+        Ok(low)
     }
 }
