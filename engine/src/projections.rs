@@ -11,9 +11,11 @@ mod files;
 mod follow;
 mod generation;
 mod guest_query;
+mod install;
 mod limits;
 mod operate;
 mod overlay;
+mod pasts;
 mod projection;
 mod proof;
 mod query;
@@ -34,20 +36,20 @@ use crate::decision::Hash;
 use crate::manifest::{Manifest, ProjectionManifest};
 use crate::runtime::Component;
 use crate::storage::log::Log;
-use crate::storage::read_models::{Collection, ReadModelFile};
+use crate::storage::read_models::Collection;
 use crate::subscriptions::Feed;
 use crate::tasks::Spawner;
 
-use files::{Files, Found, Use};
-use follow::{Follower, Role, Sources};
+use files::Files;
+use follow::Sources;
+use pasts::Pasts;
 use projection::Projection;
-use running::Running;
-use settings::Held;
 
 pub use diff::{CollectionDiff, Diff, DiffRow};
 pub use guest_query::{GuestQueries, GuestQueryError};
 pub use limits::ProjectionLimits;
 pub use operate::OperateError;
+pub use pasts::{PastError, PastStatus};
 pub use query::{Filter, QueryError, RowsQuery, page, parse_fields, parse_order};
 pub use read_model::{Count, Explain, PageError, ReadModel, Row, RowsPage};
 pub use replay::replay;
@@ -75,6 +77,7 @@ pub struct Projections {
     clock: Clock,
     spawner: Spawner,
     all: RwLock<BTreeMap<String, Arc<Projection>>>,
+    pasts: Pasts,
     /// One at a time changes which generations there are; builds that take over do so beside it.
     operating: Mutex<()>,
 }
@@ -91,8 +94,10 @@ impl Projections {
     ) -> Self {
         let feed = Arc::new(Feed::new(log.clone(), limits.feed));
         let files = Arc::new(Files::new(dir, log.clone()));
+        files.forget_past();
         let sources = Sources { log, feed, files, limits };
-        Self { sources, clock, spawner, all: RwLock::default(), operating: Mutex::default() }
+        let (all, pasts, operating) = Default::default();
+        Self { sources, clock, spawner, all, pasts, operating }
     }
 
     /// What projections may use.
@@ -101,199 +106,32 @@ impl Projections {
         &self.sources.limits
     }
 
-    /// Runs the projections of a module version in place of those of its version before. One of the
-    /// same version goes on where that was; one of another version is built beside what answers.
-    ///
-    /// # Errors
-    /// A sentence, when a file cannot be used. Projections not yet replaced go on.
-    pub fn install(&self, maker: &Maker, find: FindMaker<'_>) -> Result<(), String> {
-        let _one_at_a_time = self.operating.lock();
-        for spec in &maker.manifest.projections {
-            match self.find(&spec.name) {
-                Some(projection) => self.go_on(&projection, spec, maker)?,
-                None => self.open(spec, maker, find)?,
-            }
-        }
-        let module = &maker.manifest.name;
-        let kept = |name: &String| maker.manifest.projections.iter().any(|spec| spec.name == *name);
-        let gone = self.take_out(|name, module_of| module_of == module && !kept(name));
-        for name in gone {
-            for file in self.sources.files.of(&name)? {
-                files::remove(&file.path)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Goes on with a projection that runs.
-    fn go_on(
-        &self,
-        projection: &Arc<Projection>,
-        spec: &ProjectionManifest,
-        maker: &Maker,
-    ) -> Result<(), String> {
-        projection.end_build();
-        let before = projection.answering();
-        let is_same = before.spec.version == spec.version;
-        if is_same && before.file.is_of(&collections(spec)) {
-            before.stop();
-            let file = Arc::clone(&before.file);
-            file.declare(collections(spec), &maker.digest).map_err(|error| error.to_string())?;
-            let running = self.running(spec, maker, file, &projection.settings)?;
-            projection.go_on(Arc::clone(&running));
-            self.follow(&running, Role::Answers);
-        }
-        let found = self.sources.files.of(&spec.name)?;
-        let build = found.iter().find(|file| file.is_for == Use::Builds);
-        match build {
-            Some(found) if is_same => self.resume_build(projection, found, spec, maker),
-            _ if !is_same => self.build(projection, build, spec, maker),
-            _ => Ok(()),
-        }
-    }
-
-    /// Begins with a projection that does not run, from what there is of it.
-    fn open(
-        &self,
-        spec: &ProjectionManifest,
-        maker: &Maker,
-        find: FindMaker<'_>,
-    ) -> Result<(), String> {
-        let files = &self.sources.files;
-        let settings = Arc::new(Held::recorded(&self.sources.log, &spec.name)?);
-        let found = files.of(&spec.name)?;
-        let of = |is_for, is_wanted: bool| {
-            let mut found = found.iter();
-            found.find(|f| f.is_for == is_for && (f.version == spec.version) == is_wanted)
-        };
-        let build = of(Use::Builds, true);
-        if let Some(newest) = of(Use::Answers, true)
-            && is_known(newest, maker, find)
-            && let Some(file) = files.resume(newest, spec, &maker.digest)?
-        {
-            // What a crash kept from going when this one took its place.
-            for old in found.iter().filter(|file| file.version != spec.version) {
-                files::remove(&old.path)?;
-            }
-            let projection = self.answer(spec, maker, file, &settings)?;
-            return build.map_or(Ok(()), |b| self.resume_build(&projection, b, spec, maker));
-        }
-        // Another version answers until this one is built.
-        if let Some(older) = of(Use::Answers, false)
-            && let Some((before, old)) = maker_of(older, find)
-            && let Some(file) = files.resume(older, &old, &before.digest)?
-        {
-            let projection = self.answer(&old, &before, file, &settings)?;
-            return self.build(&projection, build, spec, maker);
-        }
-        let file = match build {
-            Some(found) if ReadModelFile::maker_of(&found.path) == Some(maker.digest) => {
-                files.resume(found, spec, &maker.digest)?
-            }
-            _ => None,
-        };
-        let file = match file {
-            Some(file) => {
-                files.promote(spec, &file)?;
-                file
-            }
-            None => files.create(spec, &maker.digest, Use::Answers)?,
-        };
-        self.answer(spec, maker, file, &settings).map(drop)
-    }
-
-    /// Lets a file answer.
-    fn answer(
-        &self,
-        spec: &ProjectionManifest,
-        maker: &Maker,
-        file: Arc<ReadModelFile>,
-        settings: &Arc<Held>,
-    ) -> Result<Arc<Projection>, String> {
-        let running = self.running(spec, maker, file, settings)?;
-        let projection = Arc::new(Projection::new(Arc::clone(&running)));
-        self.follow(&running, Role::Answers);
-        self.all.write().insert(spec.name.clone(), Arc::clone(&projection));
-        Ok(projection)
-    }
-
-    /// Goes on with a build that the same component began, and forgets any other.
-    fn resume_build(
-        &self,
-        projection: &Arc<Projection>,
-        found: &Found,
-        spec: &ProjectionManifest,
-        maker: &Maker,
-    ) -> Result<(), String> {
-        let is_same = found.version == spec.version
-            && ReadModelFile::maker_of(&found.path) == Some(maker.digest);
-        if !is_same {
-            return files::remove(&found.path);
-        }
-        match self.sources.files.resume(found, spec, &maker.digest)? {
-            Some(file) => self.begin_build(projection, spec, maker, file).map(drop),
-            None => Ok(()),
-        }
-    }
-
-    /// Builds a generation beside the one that answers, from what there is of it.
-    fn build(
-        &self,
-        projection: &Arc<Projection>,
-        found: Option<&Found>,
-        spec: &ProjectionManifest,
-        maker: &Maker,
-    ) -> Result<(), String> {
-        if let Some(found) = found {
-            self.resume_build(projection, found, spec, maker)?;
-        }
-        if projection.build().is_none() {
-            let file = self.sources.files.create(spec, &maker.digest, Use::Builds)?;
-            self.begin_build(projection, spec, maker, file)?;
-        }
-        Ok(())
-    }
-
-    fn begin_build(
-        &self,
-        projection: &Arc<Projection>,
-        spec: &ProjectionManifest,
-        maker: &Maker,
-        file: Arc<ReadModelFile>,
-    ) -> Result<Arc<Running>, String> {
-        let running = self.running(spec, maker, file, &projection.settings)?;
-        projection.begin_build(Arc::clone(&running));
-        self.follow(&running, Role::Builds(Arc::downgrade(projection)));
-        Ok(running)
-    }
-
-    fn running(
-        &self,
-        spec: &ProjectionManifest,
-        maker: &Maker,
-        file: Arc<ReadModelFile>,
-        settings: &Arc<Held>,
-    ) -> Result<Arc<Running>, String> {
-        let (settings, limits) = (Arc::clone(settings), &self.sources.limits);
-        Running::new(spec, maker, file, settings, &self.clock, limits).map(Arc::new)
-    }
-
-    fn follow(&self, running: &Arc<Running>, role: Role) {
-        let follower = Follower::new(Arc::clone(running), role, self.sources.clone());
-        let name = format!("projection-{}", running.spec.name);
-        running.started(self.spawner.thread(&name, move || follower.run()));
-    }
-
     /// Ends the projections of a module. Their files stay, for when it comes back.
     pub fn remove(&self, module: &str) {
         let _one_at_a_time = self.operating.lock();
         self.take_out(|_, module_of| module_of == module);
     }
 
+    /// Removes the files of projections that no module knows.
+    pub fn remove_orphans(&self, is_known: impl Fn(&str) -> bool) {
+        let files = self.sources.files.list().unwrap_or_else(|reason| {
+            tracing::warn!(reason, "the files of read models cannot be listed");
+            Vec::new()
+        });
+        for file in files.iter().filter(|file| !is_known(&file.projection)) {
+            let (projection, path) = (&file.projection, file.path.display());
+            match files::remove(&file.path) {
+                Ok(()) => tracing::info!(projection, %path, "an orphan was removed"),
+                Err(reason) => tracing::warn!(projection, reason, "an orphan stays"),
+            }
+        }
+    }
+
     /// Ends all projections, durably.
     pub fn close(&self) {
         let _one_at_a_time = self.operating.lock();
         self.take_out(|_, _| true);
+        self.pasts.close();
     }
 
     /// Ends some projections, by their names and modules, and answers their names.
@@ -318,12 +156,29 @@ impl Projections {
     /// The read model of a name.
     #[must_use]
     pub fn read_model(&self, name: &str) -> Option<ReadModel> {
+        let source = read_model::Source::Now(self.owner(name)?);
+        Some(ReadModel::new(name.to_owned(), source, self.sources.limits.clone()))
+    }
+
+    /// The read model of a name as of a position, made by the version that answers now. It may have
+    /// to be built: [`ReadModel::ready`] tells.
+    ///
+    /// # Errors
+    /// [`PastError`], when there is no such read model or too many are being built.
+    pub fn read_model_at(&self, name: &str, position: u64) -> Result<ReadModel, PastError> {
+        let of = self.owner(name).ok_or(PastError::Unknown)?.answering();
+        let past = self.pasts.get(&of, position, &self.sources, &self.spawner)?;
+        let source = read_model::Source::Then(past);
+        Ok(ReadModel::new(name.to_owned(), source, self.sources.limits.clone()))
+    }
+
+    fn owner(&self, read_model: &str) -> Option<Arc<Projection>> {
         let all = self.all.read();
-        let owner = all.values().find(|projection| {
-            projection.answering().spec.collections.iter().any(|c| c.name == name)
-        })?;
-        let limits = self.sources.limits.clone();
-        Some(ReadModel::new(name.to_owned(), Arc::clone(owner), limits))
+        let mut all = all.values();
+        let owns = |projection: &Projection| {
+            projection.answering().spec.collections.iter().any(|c| c.name == read_model)
+        };
+        all.find(|projection| owns(projection)).cloned()
     }
 
     /// The queries of a projection of a name.
@@ -350,21 +205,6 @@ impl Projections {
             settings: projection.settings.now(),
         }
     }
-}
-
-/// Whether a file was made by a maker or by one that it was compared with.
-fn is_known(found: &Found, maker: &Maker, find: FindMaker<'_>) -> bool {
-    let made_by = ReadModelFile::maker_of(&found.path);
-    made_by.is_some_and(|digest| digest == maker.digest || find(&digest).is_some())
-}
-
-/// Who made a file, with what it says about the projection.
-fn maker_of(found: &Found, find: FindMaker<'_>) -> Option<(Maker, ProjectionManifest)> {
-    let maker = find(&ReadModelFile::maker_of(&found.path)?)?;
-    let mut specs = maker.manifest.projections.iter();
-    let spec = specs.find(|spec| spec.name == found.projection)?;
-    let spec = (spec.version == found.version).then(|| spec.clone())?;
-    Some((maker, spec))
 }
 
 /// What the file of a projection holds. The indexes were checked with the manifest.

@@ -24,6 +24,7 @@ mod faults;
 mod hostile;
 mod isolation;
 mod live;
+mod past;
 mod projections;
 mod read_models;
 mod swap;

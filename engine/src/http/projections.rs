@@ -21,7 +21,7 @@ use super::segments::Segments;
 use super::views::{Time, raw};
 
 /// Most bytes of the reason for a skip.
-const REASON_BYTES: usize = 1_000;
+const REASON_BYTES: usize = 300;
 
 #[derive(Serialize)]
 struct ProjectionsBody<'a> {
@@ -116,7 +116,7 @@ struct PolicyBody {
 pub(super) async fn list(State(app): State<Shared>, request: Request) -> Answer {
     Params::parse(request.uri())?.end()?;
     let list = app.engine.projections().list();
-    json(&ProjectionsBody { projections: list.iter().map(view).collect() })
+    json(&ProjectionsBody { projections: list.iter().map(whole).collect() })
 }
 
 /// `GET /v1/projections/{projection}`.
@@ -275,7 +275,12 @@ async fn operate(
     json(&view(&status))
 }
 
-fn view(status: &ProjectionStatus) -> ProjectionView<'_> {
+/// How a projection is doing, as it is answered.
+pub(super) fn view(status: &ProjectionStatus) -> impl Serialize + '_ {
+    whole(status)
+}
+
+fn whole(status: &ProjectionStatus) -> ProjectionView<'_> {
     ProjectionView {
         projection: &status.projection,
         read_models: &status.collections,
@@ -322,7 +327,7 @@ fn left_out(span: &LeftOut) -> LeftOutView<'_> {
     }
 }
 
-fn link(position: u64) -> String {
+pub(super) fn link(position: u64) -> String {
     format!("/v1/events/{position}")
 }
 

@@ -15,7 +15,7 @@ use super::events::with_next;
 use super::params::{Params, invalid};
 use super::segments::Segments;
 use super::views::raw;
-use super::waiting::{find, min_position};
+use super::waiting::{find, when};
 
 #[derive(Serialize)]
 struct ReadModelsBody<'a> {
@@ -92,16 +92,16 @@ pub(super) async fn rows(
 ) -> Answer {
     let name = segments.name("name")?;
     let mut params = Params::parse(request.uri())?;
-    let model = find(&app, name.as_str())?;
+    find(&app, name.as_str())?;
     let query = rows_query(&mut params, &app)?;
     let explain = params.parsed::<bool>("explain")?.unwrap_or(false);
-    let least = min_position(&mut params, &app)?;
+    let when = when(&mut params, &app)?;
     params.end()?;
     // A copy: the request's parts are slices of the connection's buffer, and whoever holds one
     // while it waits holds all of it.
     let uri = Uri::try_from(request.uri().to_string()).unwrap_or_default();
     drop((request, segments));
-    least.reach(&model).await?;
+    let (model, _) = when.reach(&app, name.as_str()).await?;
     let page = tasks::blocking(move || model.page(&query)).await;
     let page = page.ok_or_else(|| Problem::internal("a query panicked"))??;
     let mut response = json(&RowsBody {
@@ -162,11 +162,11 @@ pub(super) async fn document(
     let name = segments.name("name")?;
     let key = segments.document_key("key")?;
     let mut params = Params::parse(request.uri())?;
-    let model = find(&app, name.as_str())?;
-    let least = min_position(&mut params, &app)?;
+    find(&app, name.as_str())?;
+    let when = when(&mut params, &app)?;
     params.end()?;
     drop((request, segments));
-    let position = least.reach(&model).await?;
+    let (model, position) = when.reach(&app, name.as_str()).await?;
     let document = model.get(&key)?.ok_or_else(|| {
         Problem::new(
             &UNKNOWN_DOCUMENT,

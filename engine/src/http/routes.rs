@@ -2,13 +2,13 @@
 
 use axum::Router;
 use axum::http::{Method, Uri};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 
 use super::app::{App, Shared};
 use super::error::{METHOD_NOT_ALLOWED, Problem, UNKNOWN_ROUTE};
 use super::{
-    appends, bulk, command, decisions, events, guest_queries, health, modules, projections,
-    queries, read_models, states, streams,
+    appends, bulk, command, decisions, events, guest_queries, health, modules, parked, past, pasts,
+    projections, queries, read_models, states, streams,
 };
 
 /// All routes.
@@ -18,6 +18,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/v1/aggregates/{aggregate}/{id}/commands/{command}", post(command::post))
         .route("/v1/commands", post(bulk::post))
         .route("/v1/aggregates/{aggregate}/{id}", get(states::get))
+        .route("/v1/aggregates/{aggregate}/{id}/history", get(past::history))
         .route("/v1/streams/{stream}/events", get(events::of_stream).post(appends::to_one_stream))
         .route("/v1/streams", get(streams::list))
         .route("/v1/events", get(events::of_log).post(appends::to_the_log))
@@ -40,6 +41,11 @@ pub(super) fn router(app: App) -> Router {
         .route("/v1/projections/{projection}/skip", post(projections::skip))
         .route("/v1/projections/{projection}/policy", put(projections::set_policy))
         .route("/v1/projections/{projection}/queries/{query}", post(guest_queries::post))
+        .route("/v1/projections/{projection}/past", get(pasts::list))
+        .route("/v1/projections/{projection}/past/{position}", delete(pasts::cancel))
+        .route("/v1/parked", get(parked::list))
+        .route("/v1/parked/{id}/retry", post(parked::retry))
+        .route("/v1/parked/{id}/discard", post(parked::discard))
         .route("/v1/modules", get(modules::list).post(modules::upload))
         .route("/v1/modules/{name}", get(modules::one))
         .route("/v1/modules/{name}/versions/{version}", get(modules::version))

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::commands::Until;
 use crate::projections::ReadModel;
+use crate::reads::position_at;
 
 use super::app::App;
 use super::error::{More, POSITION_BEYOND_HEAD, Problem, READ_MODEL_BEHIND, UNKNOWN_READ_MODEL};
 use super::params::{Params, invalid};
+use super::past;
 
 /// A read model that a command's answer waits for.
 #[derive(Debug)]
@@ -78,6 +81,43 @@ pub(super) fn min_position(params: &mut Params, app: &App) -> Result<MinPosition
         return Err(Problem::new(&POSITION_BEYOND_HEAD, detail).with(more));
     }
     Ok(MinPosition { required, wait })
+}
+
+/// When a read model is asked as of.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum When {
+    /// Now, or as soon as it has applied a position.
+    Now(MinPosition),
+    /// As of a position, and how long its building is waited for.
+    Then(u64, Duration),
+}
+
+/// `?at=<position or time>&wait=<seconds>`, or what [`min_position`] takes.
+pub(super) fn when(params: &mut Params, app: &App) -> Result<When, Problem> {
+    let Some(text) = params.one("at")? else { return Ok(When::Now(min_position(params, app)?)) };
+    let position = match past::point(&text, app)? {
+        Until::Position(position) | Until::Version(position) => position,
+        Until::Time(time_ms) => position_at(app.engine.log(), time_ms)?,
+    };
+    Ok(When::Then(position, params.wait(&app.limits)?))
+}
+
+impl When {
+    /// The read model, once it can be asked, and the position that it has at least.
+    pub(super) async fn reach(self, app: &App, name: &str) -> Result<(ReadModel, u64), Problem> {
+        match self {
+            Self::Now(least) => {
+                let model = find(app, name)?;
+                let position = least.reach(&model).await?;
+                Ok((model, position))
+            }
+            Self::Then(position, wait) => {
+                let model = app.engine.projections().read_model_at(name, position)?;
+                model.ready(wait).await?;
+                Ok((model, position))
+            }
+        }
+    }
 }
 
 impl MinPosition {

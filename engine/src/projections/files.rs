@@ -15,6 +15,7 @@ use crate::storage::read_models::{Checkpoint, ReadModelFile};
 
 const ANSWERING: &str = "redb";
 const BUILDING: &str = "building";
+const PAST: &str = "past";
 
 /// What a file is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,23 @@ impl Files {
             Use::Builds => BUILDING,
         };
         self.dir.join(format!("{projection}-{version}.{extension}"))
+    }
+
+    /// The path of what a projection had made up to a position.
+    pub(super) fn past(&self, projection: &str, position: u64) -> PathBuf {
+        self.dir.join(format!("{projection}-{position}.{PAST}"))
+    }
+
+    /// Removes what was made as of positions before the last end.
+    pub(super) fn forget_past(&self) {
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()) {
+            if path.extension().is_some_and(|extension| extension == PAST)
+                && let Err(reason) = remove(&path)
+            {
+                tracing::warn!(reason, "a file that nobody needs stays");
+            }
+        }
     }
 
     /// All files, the highest versions first.

@@ -14,7 +14,7 @@ use super::settings::{LeftOut, OnFailure};
 use super::status::Stage;
 use crate::clock::Stopwatch;
 use crate::runtime::{Change, Instance};
-use crate::storage::log::Log;
+use crate::storage::log::{Log, Refusal};
 use crate::storage::read_models::{Checkpoint, WriteError};
 use crate::subscriptions::{Feed, Records};
 
@@ -113,6 +113,14 @@ impl Follower {
         if self.running.settings.now().paused {
             self.flush()?;
             self.sync();
+            std::thread::sleep(IDLE);
+            return Ok(Stage::Paused);
+        }
+        if let (Role::Builds(_), Some(full @ Refusal::DiskFull { .. })) =
+            (&self.role, self.sources.log.trouble())
+        {
+            // What room is left is for those who answer.
+            self.running.note(full.to_string(), None);
             std::thread::sleep(IDLE);
             return Ok(Stage::Paused);
         }
@@ -315,8 +323,7 @@ impl Follower {
     /// A build leaves most of its core to commands, while there are any.
     fn leave_room(&self, took: Duration) {
         if matches!(self.role, Role::Builds(_)) {
-            let share = self.sources.limits.build_percent.clamp(1, 100);
-            self.pause(took.saturating_mul(100 - share) / share);
+            self.pause(self.sources.limits.rest_of_build(took));
         }
     }
 

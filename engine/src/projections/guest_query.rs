@@ -98,7 +98,8 @@ impl GuestQueries {
     #[must_use]
     pub fn read_model(&self, limits: &super::ProjectionLimits) -> Option<super::ReadModel> {
         let name = self.projection.answering().spec.collections.first()?.name.clone();
-        Some(super::ReadModel::new(name, Arc::clone(&self.projection), limits.clone()))
+        let source = super::read_model::Source::Now(Arc::clone(&self.projection));
+        Some(super::ReadModel::new(name, source, limits.clone()))
     }
 
     /// Asks the module: JSON in and out. It blocks.

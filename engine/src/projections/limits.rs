@@ -24,6 +24,11 @@ pub struct ProjectionLimits {
     /// The part of one core that a build may use while commands come in, in percent. 20: a tenth of
     /// a machine with two.
     pub build_percent: u32,
+    /// Read models as of positions that are kept, or being built. 4: each takes the memory of a
+    /// projection that is behind while it is built.
+    pub past_models: usize,
+    /// Bytes of the file of one. 1 GiB.
+    pub past_bytes: u64,
     /// How long a projection that is behind may stay where it is before it counts as stalled. 30 s:
     /// longer than any batch, shorter than anyone's patience.
     pub stalled_after: Duration,
@@ -58,6 +63,8 @@ impl Default for ProjectionLimits {
             overlay_for: Duration::from_secs(1),
             build_overlay_for: Duration::from_secs(10),
             build_percent: 20,
+            past_models: 4,
+            past_bytes: 1 << 30,
             stalled_after: Duration::from_secs(30),
             sample_records: 1_000,
             diff_rows: 1_000_000,
@@ -68,5 +75,13 @@ impl Default for ProjectionLimits {
             guest_queries: 8,
             page_bytes: 8 << 20,
         }
+    }
+}
+
+impl ProjectionLimits {
+    /// How long a build rests after it worked for so long beside commands.
+    pub(super) fn rest_of_build(&self, took: Duration) -> Duration {
+        let percent = self.build_percent.clamp(1, 100);
+        took.saturating_mul(100 - percent) / percent
     }
 }

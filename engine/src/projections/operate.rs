@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::files::{self, Use};
+use super::follow::Role;
 use super::projection::Projection;
 use super::running::Running;
 use super::settings::{LeftOut, OnFailure, SettingsError};
 use super::status::{ProjectionStatus, Stage};
-use super::{Diff, Maker, Projections, Role, diff};
+use super::{Diff, Maker, PastStatus, Projections, diff};
 use crate::storage::read_models::ReadModelError;
 
 /// Why nothing was done.
@@ -17,6 +18,13 @@ use crate::storage::read_models::ReadModelError;
 pub enum OperateError {
     /// No active module has the projection.
     Unknown(String),
+    /// It has no such event parked.
+    NotParked {
+        /// The projection.
+        projection: String,
+        /// The position asked for.
+        position: u64,
+    },
     /// It is not in the state for it: a sentence says which it is in, and what to do.
     NotNow(String),
     /// It could not be recorded.
@@ -29,6 +37,9 @@ impl std::fmt::Display for OperateError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Unknown(name) => write!(f, "no active module has a projection {name:?}"),
+            Self::NotParked { projection, position } => {
+                write!(f, "projection {projection} has no event parked at position {position}")
+            }
             Self::NotNow(reason) => f.write_str(reason),
             Self::Settings(error) => error.fmt(f),
             Self::File(reason) => write!(f, "the projection's files: {reason}"),
@@ -67,6 +78,17 @@ impl Projections {
     /// # Errors
     /// [`OperateError`]; one that is being built stays.
     pub fn rebuild(&self, projection: &str, swaps: bool) -> Operated {
+        self.rebuild_once(projection, swaps, |_| Ok(()))
+    }
+
+    /// The same, with something that changes between making the file and filling it: a crash in
+    /// between builds once too often, and never once too few.
+    fn rebuild_once(
+        &self,
+        projection: &str,
+        swaps: bool,
+        change: impl FnOnce(&Projection) -> Result<(), OperateError>,
+    ) -> Operated {
         let _one_at_a_time = self.operating.lock();
         let found = self.known(projection)?;
         if found.build().is_some() {
@@ -74,17 +96,69 @@ impl Projections {
             return Err(OperateError::NotNow(reason.into()));
         }
         let answering = found.answering();
-        let maker = Maker::clone(&answering.maker);
+        let (maker, spec) = (Maker::clone(&answering.maker), Arc::clone(&answering.spec));
         let create = || {
-            let file = self.sources.files.create(&answering.spec, &maker.digest, Use::Builds)?;
-            let build = self.running(&answering.spec, &maker, file, &found.settings)?;
-            build.swaps.store(swaps, Ordering::Release);
-            found.begin_build(Arc::clone(&build));
-            self.follow(&build, Role::Builds(Arc::downgrade(&found)));
-            Ok(())
+            let file = self.sources.files.create(&spec, &maker.digest, Use::Builds)?;
+            self.running(&spec, &maker, file, &found.settings)
         };
-        create().map_err(OperateError::File)?;
+        let build = create().map_err(OperateError::File)?;
+        if let Err(error) = change(&found) {
+            let path = self.sources.files.path(projection, spec.version, Use::Builds);
+            files::remove(&path).map_err(OperateError::File)?;
+            return Err(error);
+        }
+        build.swaps.store(swaps, Ordering::Release);
+        found.begin_build(Arc::clone(&build));
+        self.follow(&build, Role::Builds(Arc::downgrade(&found)));
         Ok(self.status_of(&found))
+    }
+
+    /// Gives the projection an event again that was parked. In its order: it is built anew beside
+    /// what answers.
+    ///
+    /// # Errors
+    /// [`OperateError`]; the event stays parked.
+    pub fn retry_parked(&self, projection: &str, position: u64, caller: Option<&str>) -> Operated {
+        self.parked(projection, position)?;
+        self.rebuild_once(projection, true, |found| {
+            let change = found.settings.change(caller, |settings| {
+                settings.left_out.retain(|span| !(span.parked && span.first == position));
+                Ok(())
+            });
+            Ok(change?)
+        })
+    }
+
+    /// Leaves an event out for good that was parked.
+    ///
+    /// # Errors
+    /// [`OperateError`]; the event stays parked.
+    pub fn discard_parked(
+        &self,
+        projection: &str,
+        position: u64,
+        caller: Option<&str>,
+    ) -> Operated {
+        let found = self.parked(projection, position)?;
+        found.settings.change(caller, |settings| {
+            let mut spans = settings.left_out.iter_mut();
+            if let Some(span) = spans.find(|span| span.first == position) {
+                span.parked = false;
+            }
+            Ok(())
+        })?;
+        Ok(self.status_of(&found))
+    }
+
+    /// The projection that has an event parked.
+    fn parked(&self, projection: &str, position: u64) -> Result<Arc<Projection>, OperateError> {
+        let found = self.known(projection)?;
+        let settings = found.settings.now();
+        let mut spans = settings.left_out.iter();
+        match spans.any(|span| span.parked && span.first == position) {
+            true => Ok(found),
+            false => Err(OperateError::NotParked { projection: projection.to_owned(), position }),
+        }
     }
 
     /// Lets what was built answer as soon as it caught up.
@@ -195,6 +269,30 @@ impl Projections {
         found.settings.change(caller, |settings| settings.leave_out(span))?;
         found.generations().for_each(|running| running.try_again());
         Ok(self.status_of(&found))
+    }
+
+    /// What is kept, or being built, of a projection as of positions.
+    ///
+    /// # Errors
+    /// [`OperateError::Unknown`].
+    pub fn pasts(&self, projection: &str) -> Result<Vec<PastStatus>, OperateError> {
+        self.known(projection).map(|_| self.pasts.list(projection))
+    }
+
+    /// Ends and forgets what was made of a projection as of a position. It blocks, shortly.
+    ///
+    /// # Errors
+    /// [`OperateError`], when there is no such thing.
+    pub fn cancel_past(
+        &self,
+        projection: &str,
+        position: u64,
+    ) -> Result<Vec<PastStatus>, OperateError> {
+        self.known(projection)?;
+        if self.pasts.cancel(projection, position) {
+            return self.pasts(projection);
+        }
+        Err(OperateError::NotNow(format!("nothing is kept of it as of position {position}")))
     }
 
     /// Compares what is being built with what answers, row by row. It blocks.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::batch::{self, Look, ProjectError, Wanted};
 use super::files::Use;
-use super::settings::Settings;
-use super::{FindMaker, Maker, Projections, collections, maker_of};
+use super::install::maker_of;
+use super::settings::{Held, Settings};
+use super::{FindMaker, Maker, Projections, collections};
 use crate::manifest::ProjectionManifest;
 use crate::runtime::Change;
 use crate::storage::read_models::{Collection, ReadModelFile};
@@ -72,10 +73,14 @@ impl Projections {
         if names(collections(old)) != names(collections(new)) {
             return Err(differs("has other read models"));
         }
+        let settings = match self.find(&new.name) {
+            Some(projection) => projection.settings.now(),
+            None => Held::recorded(&self.sources.log, &new.name)?.now(),
+        };
         for records in self.samples()? {
             // What the version before could not take says nothing about this one.
-            let Ok(made) = self.fold(before, &records)? else { continue };
-            if self.fold(after, &records)? != Ok(made) {
+            let Ok(made) = fold(before, &records, &settings)? else { continue };
+            if fold(after, &records, &settings)? != Ok(made) {
                 let first = records.iter().next().map(|record| crate::decision::parse(record));
                 let first = first.and_then(Result::ok).map_or(0, |d| d.header.head_before + 1);
                 let from = format!("makes other documents of the events from position {first} on");
@@ -101,27 +106,27 @@ impl Projections {
         }
         Ok(samples)
     }
+}
 
-    fn fold(
-        &self,
-        (maker, spec): (&Maker, &ProjectionManifest),
-        records: &Records,
-    ) -> Result<Folded, String> {
-        let module = &maker.manifest.name;
-        let mut instance = maker.component.instantiate(module).map_err(|e| e.to_string())?;
-        let empty = ReadModelFile::in_memory(collections(spec)).map_err(|e| e.to_string())?;
-        let view = empty.view().map_err(|e| e.to_string())?;
-        let look = Look { view, overlay: Arc::default(), spec: Arc::new(spec.clone()) };
-        let settings = Settings::default();
-        let wanted = Wanted { spec, settings: &settings, up_to: u64::MAX };
-        let made = batch::project(records, &wanted, |events| {
-            instance.project(&spec.name, events, Arc::new(look))
-        });
-        match made {
-            Ok(made) => Ok(made.map(|changes| changes.into_iter().map(last).collect())),
-            Err(ProjectError::Guest(error)) => Ok(Err(error.to_string())),
-            Err(ProjectError::Read(error)) => Err(error.to_string()),
-        }
+/// What a module version makes of records, beginning with nothing.
+fn fold(
+    (maker, spec): (&Maker, &ProjectionManifest),
+    records: &Records,
+    settings: &Settings,
+) -> Result<Folded, String> {
+    let module = &maker.manifest.name;
+    let mut instance = maker.component.instantiate(module).map_err(|e| e.to_string())?;
+    let empty = ReadModelFile::in_memory(collections(spec)).map_err(|e| e.to_string())?;
+    let view = empty.view().map_err(|e| e.to_string())?;
+    let look = Look { view, overlay: Arc::default(), spec: Arc::new(spec.clone()) };
+    let wanted = Wanted { spec, settings, up_to: u64::MAX };
+    let made = batch::project(records, &wanted, |events| {
+        instance.project(&spec.name, events, Arc::new(look))
+    });
+    match made {
+        Ok(made) => Ok(made.map(|changes| changes.into_iter().map(last).collect())),
+        Err(ProjectError::Guest(error)) => Ok(Err(error.to_string())),
+        Err(ProjectError::Read(error)) => Err(error.to_string()),
     }
 }
 

@@ -15,11 +15,11 @@ use crate::storage::log::{AppendError, Log, Submission, Work};
 
 /// The name of the act.
 const ACT: &str = "projection";
-/// Most events that one projection leaves out. 1,000: the record of it stays small, and a
-/// projection that cannot take more than that is broken.
-pub(super) const MOST_LEFT_OUT: usize = 1_000;
+/// Most events that one projection leaves out. 500: each act records all of them, and a projection
+/// that cannot take more than that is broken.
+pub(super) const MOST_LEFT_OUT: usize = 500;
 /// Most bytes of the reason why one is left out.
-const REASON_BYTES: usize = 1_000;
+const REASON_BYTES: usize = 300;
 
 /// What becomes of an event that a projection cannot take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

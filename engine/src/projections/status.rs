@@ -149,6 +149,10 @@ impl Condition {
 
     /// It is at something, from now on or as before.
     pub(super) fn enter(&mut self, stage: Stage, now_ms: u64) {
+        if stage == Stage::AtHead {
+            // Nothing to apply is no standstill.
+            self.moved = Stopwatch::start();
+        }
         if self.stage != stage {
             self.stage = stage;
             self.since_ms = now_ms;

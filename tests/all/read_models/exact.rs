@@ -15,8 +15,12 @@ use crate::harness::{Client, Random, Server, counting_indexed, under_kills};
 
 /// What the counts must be: the log, folded a second time.
 pub fn fold(client: &Client) -> BTreeMap<String, Value> {
+    fold_of(&client.all_events())
+}
+
+pub fn fold_of(events: &[Value]) -> BTreeMap<String, Value> {
     let mut counts = BTreeMap::<String, (u64, u64)>::new();
-    for event in client.all_events() {
+    for event in events {
         let id = event["stream"].as_str().and_then(|stream| stream.split_once('-'));
         let row = counts.entry(id.expect("a stream").1.to_owned()).or_default();
         *row = (row.0 + 1, row.1 + event["position"].as_u64().expect("a number"));

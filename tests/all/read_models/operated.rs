@@ -118,6 +118,31 @@ fn a_poisoned_event_is_parked_where_that_was_asked_for() {
     // Asked to park, it goes on at once.
     set_policy(client, "park");
     wait_for(client, "counts", |status| status["state"] == "parked");
+
+    // A mended version goes on, and gets what was parked in its order, when it is asked to.
+    let listed = client.get("/v1/parked").ok().json;
+    let ids: Vec<_> = listed["parked"].as_array().expect("a list").iter().collect();
+    let ids: Vec<_> = ids.iter().map(|one| one["id"].as_str().expect("text")).collect();
+    assert_eq!(ids, ["counts:1", "counts:3", "counts:5", "counts:7", "counts:9"]);
+    server.install(counting_mended());
+    let ask =
+        |id: &str, what: &str| client.send("POST", &format!("/v1/parked/{id}/{what}"), &[], b"");
+    ask("counts:1", "retry").ok();
+    wait_for(client, "counts", |status| status["build"].is_null());
+    assert_eq!((document(client, "a", after), document(client, "b", after)), (json!(3), json!(1)));
+    let page = client.get("/v1/read-models/counts/a").ok().json;
+    assert_eq!(page["positions"], 1 + 2 + 6, "in its order");
+    ask("counts:3", "discard").ok();
+    ask("counts:3", "retry").problem(404, "unknown_parked");
+    ask("counts:4", "retry").problem(404, "unknown_parked");
+    ask("counts", "retry").problem(404, "unknown_parked");
+    let left: Vec<_> = client.get("/v1/parked").ok().json["parked"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|one| one["position"].clone())
+        .collect();
+    assert_eq!(left, [5, 7, 9]);
 }
 
 #[test]

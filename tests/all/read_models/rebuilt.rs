@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use super::exact::{fold, rows};
+use super::exact::{fold, fold_of, rows};
 use super::operated::wait_for;
 use super::{append, count_to, keys};
 use crate::harness::{
@@ -229,4 +229,78 @@ fn a_version_that_makes_other_documents_without_saying_so_is_refused() {
     client.activate("counting", "1.3.0").problem(422, "activation_refused");
     client.activate("counting", "1.0.0").ok();
     assert_eq!(rows(client, &format!("min_position={position}")), fold(client));
+}
+
+#[test]
+fn a_read_model_as_of_a_position_is_what_a_server_fed_up_to_there_has() {
+    let random = Random::from_time();
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start_with(dir.path(), &["--scan-rows", "1000"]);
+    let client = &server.client;
+    server.install(counting());
+    for _ in 0..40 {
+        let counts: Vec<_> =
+            (0..30).map(|_| usize::try_from(random.below(4)).expect("small")).collect();
+        count_to(client, &counts);
+    }
+    let events = client.all_events();
+    let newest = u64::try_from(events.len()).expect("small");
+    for _ in 0..20 {
+        let at = random.below(newest + 1);
+        let then = rows(client, &format!("at={at}&wait=30"));
+        let up_to = usize::try_from(at).expect("small");
+        assert_eq!(then, fold_of(&events[..up_to]), "as of {at}");
+    }
+    // One more is made for a time, and it is the same as for its position.
+    let half = &events[events.len() / 2];
+    let time = half["recorded_at"].as_str().expect("a time");
+    let of_time = rows(client, &format!("at={time}&wait=30"));
+    let last = events.iter().rev().find(|e| e["recorded_at"].as_str() <= Some(time));
+    let up_to = last.and_then(|e| e["position"].as_u64()).expect("is there");
+    assert_eq!(of_time, rows(client, &format!("at={up_to}&wait=30")));
+
+    let kept = client.get("/v1/projections/counts/past").ok().json;
+    let kept = kept["past"].as_array().expect("a list");
+    assert_eq!(kept.len(), 4, "{kept:?}");
+    let newest_kept = &kept[3];
+    assert_eq!((&newest_kept["position"], &newest_kept["reached"]), (&json!(up_to), &json!(up_to)));
+    let one = format!("/v1/projections/counts/past/{up_to}");
+    client.send("DELETE", &one, &[], b"").ok();
+    client.send("DELETE", &one, &[], b"").problem(409, "projection_state");
+    let path = "/v1/read-models/counts/007";
+    client.get(&format!("{path}?at={}", newest + 1)).problem(400, "position_beyond_head");
+    client.get(&format!("{path}?at=0&wait=30")).problem(404, "unknown_document");
+    client.get(&format!("{path}?at=1&min_position=1")).problem(400, "invalid_parameter");
+    let document = client.get(&format!("{path}?at={newest}&wait=30")).ok();
+    assert_eq!(document.header("factum-position"), Some(&*newest.to_string()));
+    assert_eq!(document.json, client.get(path).ok().json);
+    server.kill();
+    let server = Server::start(dir.path());
+    assert_eq!(files(dir.path()), ["counts-1.redb", "names-1.redb"], "what was left is gone");
+    server.stop();
+}
+
+#[test]
+fn a_full_disk_pauses_builds_before_what_answers_and_orphans_are_removed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(dir.path());
+    server.install(counting());
+    let position = count_to(&server.client, &[2; 10]);
+    server.stop();
+    let read_models = dir.path().join("read_models");
+    std::fs::write(read_models.join("ghost-1.redb"), b"of nobody").expect("writes");
+    std::fs::write(read_models.join("ghost-2.building"), b"of nobody").expect("writes");
+    let server = Server::start_with(dir.path(), &["--min-free-disk-bytes", "1000000000000000"]);
+    let client = &server.client;
+    assert_eq!(files(dir.path()), ["counts-1.redb", "names-1.redb"]);
+    operate(client, "rebuild").ok();
+    let paused = wait_for(client, "counts", |status| status["build"]["state"] == "paused");
+    let said = paused["build"]["error"]["detail"].as_str().expect("a reason");
+    assert!(said.contains("disk"), "{said}");
+    assert_eq!(paused["state"], "live");
+    assert_eq!(rows(client, &format!("min_position={position}")), fold(client));
+    server.kill();
+    let server = Server::start(dir.path());
+    wait_for(&server.client, "counts", |status| status["build"].is_null());
+    assert_eq!(rows(&server.client, &format!("min_position={position}")), fold(&server.client));
 }
