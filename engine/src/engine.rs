@@ -13,7 +13,7 @@ use crate::modules::{CheckLimits, Foundation, Modules};
 use crate::names::{Key, Name, StreamId};
 use crate::projections::{ProjectionLimits, Projections};
 use crate::runtime::{
-    CompileLimits, CompilerProgram, GateLimits, GuestLimits, Runtime, RuntimeOptions,
+    CompileLimits, CompilerProgram, GateLimits, GuestLimits, Runtime, RuntimeOptions, Wasi,
 };
 use crate::storage::data_dir::{DataDir, DataDirError};
 use crate::storage::log::{Direction, Log, LogLimits, OpenError};
@@ -31,6 +31,8 @@ pub struct Options {
     pub guests: GuestLimits,
     /// What components may consist of.
     pub gate: GateLimits,
+    /// Whether they may import WASI.
+    pub wasi: Wasi,
     /// What compiling a component may cost.
     pub compile: CompileLimits,
     /// Who compiles components.
@@ -61,6 +63,7 @@ impl Options {
             log: LogLimits::default(),
             guests: GuestLimits::default(),
             gate: GateLimits::default(),
+            wasi: Wasi::default(),
             compile: CompileLimits::default(),
             compiler,
             workers: WorkerLimits::default(),
@@ -141,6 +144,7 @@ impl Engine {
         let runtime = RuntimeOptions {
             guests: options.guests,
             gate: options.gate,
+            wasi: options.wasi,
             compile: options.compile,
             compiler: options.compiler,
             cache: data_dir.compiled(),

@@ -1,5 +1,6 @@
-//! From a guest's Rust crate to a component: finds a toolchain that can make WebAssembly, runs
-//! cargo, and turns the core module into a component.
+//! From a guest's source to a component. Of a Rust crate: finds a toolchain that can make
+//! WebAssembly, runs cargo, and turns the core module into a component. Of a `module.ts` or a
+//! `module.py`: gets the tools of that language, which make components themselves.
 //!
 //! It promises that nothing is downloaded or installed without a line saying so first, that the
 //! build depends on nothing an outer cargo left in the environment, and that several builds may run
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 mod compile;
 mod error;
 mod run;
+mod scripted;
 mod toolchain;
 
 pub use error::BuildError;
@@ -20,7 +22,7 @@ const TARGET: &str = "wasm32-unknown-unknown";
 /// What to build, and how.
 #[derive(Clone, Debug)]
 pub struct BuildRequest {
-    /// The directory of the guest's `Cargo.toml`.
+    /// The directory of the guest's `Cargo.toml`, `module.ts` or `module.py`.
     pub crate_dir: PathBuf,
     /// Cargo features to switch on.
     pub features: Vec<String>,
@@ -34,9 +36,16 @@ pub struct BuildRequest {
 /// Builds a guest and answers its component. `report` gets a line before each thing that takes
 /// time, beginning with the command that is about to run.
 pub fn build(request: &BuildRequest, report: &mut dyn FnMut(&str)) -> Result<Vec<u8>, BuildError> {
-    let toolchain = toolchain::find(request, report)?;
-    let module = compile::compile(request, &toolchain, report)?;
-    componentize(&module)
+    let guest = &request.crate_dir;
+    if guest.join("Cargo.toml").is_file() {
+        let toolchain = toolchain::find(request, report)?;
+        let module = compile::compile(request, &toolchain, report)?;
+        return componentize(&module);
+    }
+    match scripted::Language::of(guest) {
+        Some(language) => scripted::build(language, request, report),
+        None => Err(BuildError::NotAGuest { dir: guest.clone() }),
+    }
 }
 
 /// The guest's bindings left a description of its imports and exports in the core module.

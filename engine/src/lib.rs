@@ -9,6 +9,7 @@ pub mod json;
 pub mod manifest;
 pub mod names;
 pub mod query;
+pub mod schemas;
 
 // The edges of the machine.
 pub mod clock;

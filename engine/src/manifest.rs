@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::document::{Index, IndexError};
 use crate::names::{EventType, Name};
@@ -50,6 +51,12 @@ pub struct AggregateManifest {
 pub struct CommandManifest {
     /// Its name.
     pub name: String,
+    /// The JSON Schema of its data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Value>,
+    /// Data that it is tried with before the module becomes active; none given: `{}`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub examples: Vec<Value>,
 }
 
 /// An event type in a manifest.
@@ -61,6 +68,9 @@ pub struct EventManifest {
     /// The version of its data's shape.
     #[serde(default = "one")]
     pub schema_version: u32,
+    /// The JSON Schema of its data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Value>,
 }
 
 /// A projection in a manifest.
@@ -126,6 +136,8 @@ impl IndexManifest {
 
 /// Indexes of one read model. 16: each is written with every change of a document.
 const MOST_INDEXES: usize = 16;
+/// Examples of one command. 16: each is decided three times at each activation.
+const MOST_EXAMPLES: usize = 16;
 
 fn one() -> u32 {
     1
@@ -170,6 +182,12 @@ impl Manifest {
             for command in &aggregate.commands {
                 faults.name("command", &command.name);
                 faults.once(&mut commands, "command", (&aggregate.name, &command.name));
+                if command.examples.len() > MOST_EXAMPLES {
+                    let name = &command.name;
+                    faults
+                        .0
+                        .push(format!("command {name:?} has more than {MOST_EXAMPLES} examples"));
+                }
             }
             for event in &aggregate.events {
                 faults.event_type(&event.event_type);
@@ -288,7 +306,7 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_no_fault() {
-        let json = r#"{"name":"a","version":"1.0.0","contract":"0.1.0","examples":[1]}"#;
+        let json = r#"{"name":"a","version":"1.0.0","contract":"0.1.0","unheard_of":[1]}"#;
         assert!(Manifest::parse(json).is_ok());
     }
 }

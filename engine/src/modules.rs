@@ -21,7 +21,8 @@ use crate::commands::{FuelFigures, Routes, WorkerLimits};
 use crate::decision::Hash;
 use crate::manifest::{Manifest, ManifestError};
 use crate::projections::Projections;
-use crate::runtime::{Component, GuestError, LoadError, Role, Runtime};
+use crate::runtime::{Component, GuestError, LoadError, Role, Runtime, unspoken};
+use crate::schemas::Schemas;
 use crate::storage::log::Log;
 use crate::tasks::{Spawner, Thread};
 
@@ -318,7 +319,14 @@ fn manifest_of(component: &Component) -> Result<Manifest, UploadError> {
     let mut instance = component.instantiate("upload").map_err(UploadError::Guest)?;
     let json = instance.describe().map_err(UploadError::Guest)?;
     let manifest = Manifest::parse(&json).map_err(UploadError::Manifest)?;
-    let mut faults = Vec::new();
+    let mut faults = Schemas::compile(&manifest).err().unwrap_or_default();
+    if let Some(spoken) = unspoken(&manifest.contract) {
+        let found = &manifest.contract;
+        faults.push(format!(
+            "its contract is {found:?}, and this server speaks {spoken}x; build it with an SDK of \
+             that contract"
+        ));
+    }
     let has_queries = manifest.projections.iter().any(|p| !p.queries.is_empty());
     for (claims, role, names, interface) in [
         (!manifest.aggregates.is_empty(), Role::Aggregate, "aggregates", "aggregate"),

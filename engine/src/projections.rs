@@ -22,6 +22,7 @@ mod query;
 mod read_model;
 mod replay;
 mod running;
+mod sample;
 mod settings;
 mod status;
 
@@ -53,6 +54,7 @@ pub use pasts::{PastError, PastStatus};
 pub use query::{Filter, QueryError, RowsQuery, page, parse_fields, parse_order};
 pub use read_model::{Count, Explain, PageError, ReadModel, Row, RowsPage};
 pub use replay::replay;
+pub use sample::{Documents, Sample};
 pub use settings::{LeftOut, OnFailure, Settings, SettingsError};
 pub use status::{GenerationStatus, ProjectionState, ProjectionStatus, Trouble};
 

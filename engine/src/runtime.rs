@@ -11,6 +11,7 @@ mod compiler;
 mod component;
 mod contract;
 mod error;
+mod frozen;
 mod gate;
 mod host;
 mod instance;
@@ -33,7 +34,7 @@ pub use bindings::factum::domain::types::{
 };
 pub use compiler::{CompileArgs, CompileError, CompileLimits, CompilerProgram, compile_from_stdin};
 pub use component::{Component, Role};
-pub use contract::Misfit;
+pub use contract::{Misfit, unspoken};
 pub use error::{GuestError, Limit};
 pub use gate::{GateError, GateLimits};
 pub use host::ReadModelLook;
@@ -105,6 +106,17 @@ impl Default for GuestLimits {
     }
 }
 
+/// What becomes of components that import WASI 0.2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wasi {
+    /// They get one that stands still: the clock and the randomness of the decision, no files, no
+    /// network, no environment.
+    #[default]
+    Frozen,
+    /// They are refused.
+    Refused,
+}
+
 /// What a runtime is made with.
 #[derive(Clone, Debug)]
 pub struct RuntimeOptions {
@@ -112,6 +124,8 @@ pub struct RuntimeOptions {
     pub guests: GuestLimits,
     /// What components may consist of.
     pub gate: GateLimits,
+    /// Whether they may import WASI.
+    pub wasi: Wasi,
     /// What compiling them may cost.
     pub compile: CompileLimits,
     /// Who compiles them.
@@ -229,6 +243,8 @@ fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>> {
     types::add_to_linker::<_, HasSelf<Host>>(&mut linker, |host| host)?;
     read_models::add_to_linker::<_, HasSelf<Host>>(&mut linker, |host| host)?;
     log::add_to_linker::<_, HasSelf<Host>>(&mut linker, |host| host)?;
+    // Linked whatever is allowed: a component that may not import it never comes here.
+    frozen::add_to_linker(&mut linker)?;
     Ok(linker)
 }
 

@@ -16,6 +16,14 @@ pub trait Aggregate: Default + Serialize + DeserializeOwned + 'static {
     const STATE_VERSION: u32 = 1;
     /// The versions of stored state this code can continue from.
     const READS_STATE_VERSIONS: &'static [u32] = &[Self::STATE_VERSION];
+    /// JSON Schemas (2020-12) of commands' data, by the command's name. The engine answers what does
+    /// not fit, with the place, before it comes here.
+    const COMMAND_SCHEMAS: &'static [(&'static str, &'static str)] = &[];
+    /// JSON Schemas of events' data, by the event's type. An event that does not fit is a fault.
+    const EVENT_SCHEMAS: &'static [(&'static str, &'static str)] = &[];
+    /// Data of commands, by the command's name, that the module is tried with before it becomes
+    /// active; a command with none is tried with `{}`.
+    const EXAMPLES: &'static [(&'static str, &'static str)] = &[];
 
     /// What may be asked.
     type Command: Command;

@@ -3,6 +3,7 @@
 //! Fields may be added; the engine ignores the ones it does not know.
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::{Aggregate, Collection, Command, Event, Index, Module, Projection};
 
@@ -33,6 +34,10 @@ pub(crate) struct AggregateManifest {
 #[derive(Serialize)]
 struct CommandManifest {
     name: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema: Option<Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    examples: Vec<Value>,
 }
 
 #[derive(Serialize)]
@@ -40,6 +45,8 @@ struct EventManifest {
     #[serde(rename = "type")]
     event_type: &'static str,
     schema_version: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema: Option<Value>,
 }
 
 /// One projection of a module.
@@ -96,12 +103,18 @@ impl AggregateManifest {
         let event = |known: &crate::EventType| EventManifest {
             event_type: known.name,
             schema_version: known.schema_version,
+            schema: named(A::EVENT_SCHEMAS, known.name).next(),
+        };
+        let command = |name: &&'static str| CommandManifest {
+            name,
+            schema: named(A::COMMAND_SCHEMAS, name).next(),
+            examples: named(A::EXAMPLES, name).collect(),
         };
         Self {
             name: A::NAME,
             state_version: A::STATE_VERSION,
             reads_state_versions: A::READS_STATE_VERSIONS,
-            commands: A::Command::NAMES.iter().map(|name| CommandManifest { name }).collect(),
+            commands: A::Command::NAMES.iter().map(command).collect(),
             events: A::Event::TYPES.iter().map(event).collect(),
         }
     }
@@ -132,6 +145,15 @@ impl ProjectionManifest {
         self.queries = of_projection.map(|query| QueryManifest { name: query.name }).collect();
         self
     }
+}
+
+/// The JSON that stands under a name. What is none is passed on as text: the engine refuses it.
+fn named<'a>(
+    all: &'a [(&'a str, &'a str)],
+    name: &'a str,
+) -> impl Iterator<Item = Value> + use<'a> {
+    let of_name = all.iter().filter(move |(known, _)| *known == name);
+    of_name.map(|(_, json)| serde_json::from_str(json).unwrap_or_else(|_| Value::from(*json)))
 }
 
 /// Each wanted type once, however many schema versions of it are read.

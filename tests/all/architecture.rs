@@ -9,7 +9,7 @@ const MOST_LINES: usize = 400;
 const MOST_COLUMNS: usize = 100;
 
 /// Which of our own top-level modules a module may name. What is not here is an outermost command.
-const IMPORTS: [(&str, &str); 22] = [
+const IMPORTS: [(&str, &str); 23] = [
     ("names", ""),
     ("json", ""),
     ("event", "names"),
@@ -18,19 +18,21 @@ const IMPORTS: [(&str, &str); 22] = [
     ("decision", "event names"),
     ("document", ""),
     ("manifest", "document names"),
+    ("schemas", "manifest"),
     ("clock", ""),
     ("tasks", ""),
     ("runtime", "clock decision event tasks"),
     ("storage", "clock decision document event expected names query tasks"),
-    ("commands", "clock decision event expected json manifest names runtime storage tasks"),
+    ("commands", "clock decision event expected json manifest names runtime schemas storage tasks"),
     ("appends", "commands decision event expected names query storage"),
     (
         "projections",
-        "clock decision document event manifest names runtime storage subscriptions tasks",
+        "clock decision document event manifest names query runtime storage subscriptions tasks",
     ),
     (
         "modules",
-        "clock commands decision event manifest names projections query runtime storage tasks",
+        "clock commands decision event manifest names projections query runtime schemas storage \
+         tasks",
     ),
     ("reads", "decision event names query storage"),
     ("subscriptions", "decision event names query storage tasks"),
@@ -46,9 +48,11 @@ const IMPORTS: [(&str, &str); 22] = [
 
 /// One heavy dependency, one folder; the contract is made into bytes where guests are built and
 /// where they are held to it.
-const ONLY_IN: [(&str, &str); 6] = [
+const ONLY_IN: [(&str, &str); 8] = [
     ("redb", "storage"),
     ("wasmtime", "runtime"),
+    ("wasmtime_wasi", "runtime"),
+    ("jsonschema", "schemas"),
     ("axum", "http"),
     ("wasmparser", "runtime"),
     ("wit_parser", "runtime"),

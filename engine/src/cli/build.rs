@@ -1,4 +1,4 @@
-//! `factum build`: a guest's Rust crate becomes a component that can be uploaded.
+//! `factum build`: a guest's source becomes a component that can be uploaded.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use crate::tasks;
 /// What `factum build` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct BuildArgs {
-    /// The directory of the guest's Cargo.toml
+    /// The directory of the guest's Cargo.toml, module.ts or module.py
     #[arg(default_value = ".")]
     directory: PathBuf,
     /// Where the component goes; by default NAME.wasm here, NAME being the directory's
@@ -19,7 +19,7 @@ pub(super) struct BuildArgs {
     /// Cargo features to switch on
     #[arg(long, value_delimiter = ',')]
     features: Vec<String>,
-    /// Only print the command that installs a missing WebAssembly toolchain
+    /// Only print the command that installs a missing toolchain
     #[arg(long)]
     no_install: bool,
 }

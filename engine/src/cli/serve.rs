@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use crate::engine::{Engine, Options, StartError};
 use crate::http::{self, Settings};
 use crate::metrics::Metrics;
-use crate::runtime::CompilerProgram;
+use crate::runtime::{CompilerProgram, Wasi};
 use crate::tasks;
 
 /// Connections that the system completes before they are accepted. 4,096: a burst of clients.
@@ -61,6 +61,10 @@ pub(super) struct ServeArgs {
     /// Address space that compiling a module may take, in bytes
     #[arg(long, value_name = "BYTES")]
     compile_memory_bytes: Option<u64>,
+    /// Refuse modules that import WASI; otherwise they get one that stands still: the clock and the
+    /// randomness of the decision, no files, no network, no environment
+    #[arg(long)]
+    refuse_wasi: bool,
     /// Commands between arrival and answer; more wait
     #[arg(long, value_name = "COUNT")]
     in_flight_commands: Option<usize>,
@@ -183,6 +187,9 @@ fn options(args: &ServeArgs, compiler: CompilerProgram) -> Options {
     set(&mut options.compile.wall_seconds, args.compile_wall_seconds);
     set(&mut options.compile.memory_bytes, args.compile_memory_bytes);
     options.safe_mode = args.safe_mode;
+    if args.refuse_wasi {
+        options.wasi = Wasi::Refused;
+    }
     options
 }
 

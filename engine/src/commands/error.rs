@@ -5,6 +5,7 @@ use std::fmt;
 use crate::expected::VersionConflict;
 use crate::names::{Name, StreamId};
 use crate::runtime::Limit;
+use crate::schemas::Violation;
 use crate::storage::log::{ReadError, Refusal};
 
 /// Why a command failed. Nothing was recorded unless it is `OutcomeUnknown`.
@@ -16,6 +17,13 @@ pub enum CommandError {
     UnknownCommand(String),
     /// The data does not fit the command.
     Invalid(String),
+    /// The data does not fit the command's schema.
+    Unfit {
+        /// The command.
+        command: String,
+        /// Where, and how.
+        violations: Vec<Violation>,
+    },
     /// The stream is not at the version that the client expects.
     VersionConflict(VersionConflict),
     /// An event matches the condition.
@@ -84,6 +92,14 @@ impl fmt::Display for CommandError {
                 write!(f, "no active module has the aggregate {name:?}; upload and activate one")
             }
             Self::UnknownCommand(reason) | Self::Invalid(reason) => f.write_str(reason),
+            Self::Unfit { command, violations } => {
+                let count = violations.len();
+                write!(
+                    f,
+                    "the data does not fit the schema of the command {command:?}, in {count} \
+                    places; `errors` names them"
+                )
+            }
             Self::VersionConflict(conflict) => conflict.fmt(f),
             Self::ConditionFailed { position } => {
                 write!(f, "the event at position {position} matches the condition's query")

@@ -21,6 +21,7 @@ use crate::decision::{Hash, Kind, ModuleRef, Outcome, parse};
 use crate::manifest::Manifest;
 use crate::names::StreamId;
 use crate::runtime::Component;
+use crate::schemas::Schemas;
 use crate::storage::log::Log;
 use crate::tasks::{Spawner, Thread};
 
@@ -105,6 +106,7 @@ pub(super) struct Identity {
     pub(super) throttle: Throttle,
     pub(super) meter: Meter,
     pub(super) fuel: Fuel,
+    pub(super) schemas: Schemas,
 }
 
 impl Identity {
@@ -135,7 +137,7 @@ impl ActiveModule {
     /// to [`ActiveModule::leave_to`] this one, which waits for that.
     #[must_use]
     pub fn start(
-        manifest: &Manifest,
+        (manifest, schemas): (&Manifest, Schemas),
         (component, meter): (Component, Meter),
         before: Option<&Self>,
         log: &Log,
@@ -146,11 +148,14 @@ impl ActiveModule {
         let identity = Arc::new(Identity {
             name: manifest.name.clone(),
             version: manifest.version.clone(),
+            fresh: AtomicBool::new(
+                limits.instances == Instances::Fresh || component.imports_wasi(),
+            ),
             component,
-            fresh: AtomicBool::new(limits.instances == Instances::Fresh),
             throttle: Throttle::new(limits.throttle),
             meter,
             fuel: Fuel::new(manifest),
+            schemas,
         });
         let count = limits.threads.max(1);
         // A stream keeps its thread's number, so that its state finds its way.

@@ -59,8 +59,8 @@ impl HotStates {
         young.or_else(|| self.old.remove(stream)).filter(|hot| !hot.lineage.is_broken())
     }
 
-    /// Takes over what another worker leaves to one of the component `own`, which has no states yet,
-    /// if it fits.
+    /// Takes over what another worker leaves to one of the component `own`, which has no states
+    /// yet, if it fits.
     pub(super) fn inherit(&mut self, mut left: Legacy, own: Hash) {
         if left.states.half_bytes > self.half_bytes {
             return;

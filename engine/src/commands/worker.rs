@@ -2,6 +2,7 @@
 //! waiting for it. Each stream belongs to one thread of the active version, so that its newest
 //! state, durable or not, is known here and nowhere else.
 
+mod fit;
 mod fold;
 mod reply;
 mod verify;
@@ -22,8 +23,7 @@ use super::error::CommandError;
 use super::idempotency::Running;
 use super::module::{Identity, WorkerLimits};
 use super::record::{
-    Circumstance, checked_events, checked_rejection, checked_state, context, cut, draft, exceeded,
-    rejection_bytes,
+    Circumstance, checked_rejection, checked_state, context, cut, draft, rejection_bytes,
 };
 use super::states::{Hot, HotStates, Legacy};
 use crate::clock::{Clock, new_seed};
@@ -248,6 +248,7 @@ impl Worker {
             let conflict = VersionConflict { stream, expected, actual: version };
             return Err(CommandError::VersionConflict(conflict));
         }
+        self.fits(command)?;
         let circumstance = Circumstance { now_ms: self.clock.now_ms(), seed: new_seed() };
         let context = || context(command, stream.as_str(), version, circumstance);
         let question = runtime::Command {
@@ -272,10 +273,7 @@ impl Worker {
         }
         match answer {
             Ok(outcome) => {
-                if let Some(limit) = exceeded(&outcome.events, &self.limits) {
-                    return Err(self.failed(&GuestError::Limit(limit)));
-                }
-                let events = checked_events(outcome.events).map_err(|reason| self.fault(reason))?;
+                let events = self.storable(aggregate, outcome.events)?;
                 if events.is_empty() {
                     // Nothing happened, so the state is what it was, whatever the guest says.
                     let hash = before.hash.unwrap_or_else(|| outcome.next.hash());

@@ -7,10 +7,15 @@ use std::path::PathBuf;
 /// Why a guest could not be built.
 #[derive(Debug)]
 pub enum BuildError {
-    /// The directory holds no crate.
-    NotACrate {
+    /// The directory holds no guest.
+    NotAGuest {
         /// The directory.
-        crate_dir: PathBuf,
+        dir: PathBuf,
+    },
+    /// Features were asked for, which only crates have.
+    Features {
+        /// The guest's language.
+        language: &'static str,
     },
     /// There is no toolchain for guests, and installing one was not asked for or not possible.
     NoToolchain {
@@ -60,14 +65,17 @@ pub enum BuildError {
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotACrate { crate_dir } => write!(
+            Self::NotAGuest { dir } => write!(
                 f,
-                "{} has no Cargo.toml: give the directory of a guest's crate",
-                crate_dir.display()
+                "{} has no Cargo.toml, module.ts or module.py: give the directory of a guest",
+                dir.display()
             ),
+            Self::Features { language } => {
+                write!(f, "a module in {language} has no features: leave --features out")
+            }
             Self::NoToolchain { reasons, fixes } => write!(
                 f,
-                "no toolchain makes WebAssembly here ({}); run `{}`",
+                "no toolchain makes this guest here ({}); run `{}`",
                 reasons.join("; "),
                 fixes.join("`, or `")
             ),

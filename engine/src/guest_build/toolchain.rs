@@ -51,18 +51,12 @@ pub(super) fn find(
     request: &BuildRequest,
     report: &mut dyn FnMut(&str),
 ) -> Result<Toolchain, BuildError> {
-    if !request.crate_dir.join("Cargo.toml").is_file() {
-        return Err(BuildError::NotACrate { crate_dir: request.crate_dir.clone() });
-    }
-    // Two builds must not install at once.
-    let _lock = lock(&request.target_dir)?;
-    let mut search = Search { request, report, reasons: Vec::new(), fixes: Vec::new() };
-    let found = match Choice::of_environment()? {
+    let choice = Choice::of_environment()?;
+    Search::run(request, report, |search| match choice {
         Choice::Any => search.rustup().or_else(|| search.debian()),
         Choice::Rustup => search.rustup(),
         Choice::Debian => search.debian(),
-    };
-    found.ok_or(BuildError::NoToolchain { reasons: search.reasons, fixes: search.fixes })
+    })
 }
 
 fn lock(target_dir: &Path) -> Result<File, BuildError> {
@@ -74,7 +68,7 @@ fn lock(target_dir: &Path) -> Result<File, BuildError> {
 }
 
 /// One search, with what it has found missing so far.
-struct Search<'a> {
+pub(super) struct Search<'a> {
     request: &'a BuildRequest,
     report: &'a mut dyn FnMut(&str),
     reasons: Vec<String>,
@@ -82,6 +76,28 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
+    /// Searches, and installs what is missing where that is allowed.
+    pub(super) fn run<T>(
+        request: &BuildRequest,
+        report: &mut dyn FnMut(&str),
+        search: impl FnOnce(&mut Search<'_>) -> Option<T>,
+    ) -> Result<T, BuildError> {
+        // Two builds must not install at once.
+        let _lock = lock(&request.target_dir)?;
+        let mut all = Search { request, report, reasons: Vec::new(), fixes: Vec::new() };
+        let found = search(&mut all);
+        found.ok_or(BuildError::NoToolchain { reasons: all.reasons, fixes: all.fixes })
+    }
+
+    /// Whether a program does anything at all.
+    pub(super) fn runs(&mut self, program: &str, argument: &str) -> bool {
+        let mut tried = self.command(program);
+        match stdout(tried.arg(argument)) {
+            Ok(_) => true,
+            Err(reason) => self.lacks(reason),
+        }
+    }
+
     fn rustup(&mut self) -> Option<Toolchain> {
         if self.has_target() {
             return Some(Toolchain::Rustup);
@@ -104,32 +120,34 @@ impl Search<'_> {
     }
 
     fn debian(&mut self) -> Option<Toolchain> {
-        if !has_debian_packages() && !self.install_debian_packages() {
+        let installed = has_debian_packages() || self.apt(&DEBIAN_PACKAGES);
+        if !installed || !has_debian_packages() {
             return None;
         }
         let linker = self.linker()?;
         Some(Toolchain::Debian { linker })
     }
 
-    fn install_debian_packages(&mut self) -> bool {
-        self.lacks(format!("Debian's {} are not installed", DEBIAN_PACKAGES.join(" and ")));
+    /// Installs Debian's packages.
+    pub(super) fn apt(&mut self, packages: &[&str]) -> bool {
+        self.lacks(format!("Debian's {} are not installed", packages.join(" and ")));
         if !Path::new(APT).exists() {
             return self.lacks(format!("there is no {APT} to install them with"));
         }
         let mut install = self.command(APT);
         install.env("DEBIAN_FRONTEND", "noninteractive");
-        install.args(["install", "--yes", "--no-install-recommends"]).args(DEBIAN_PACKAGES);
+        install.args(["install", "--yes", "--no-install-recommends"]).args(packages);
         if !is_root() {
             self.fixes.push(format!("sudo {}", describe(&install)));
             return self.lacks("installing them takes root".to_owned());
         }
         if self.install(&mut install) || !self.request.install {
-            return has_debian_packages();
+            return self.request.install;
         }
         // A fresh machine has no package lists yet.
         let mut update = self.command(APT);
         update.args(["update", "--quiet"]);
-        self.install(&mut update) && self.install(&mut install) && has_debian_packages()
+        self.install(&mut update) && self.install(&mut install)
     }
 
     /// Debian's compiler expects a linker that it does not bring along; a rustup toolchain has one.
@@ -153,7 +171,7 @@ impl Search<'_> {
     }
 
     /// Runs one step of an installation, if that is allowed.
-    fn install(&mut self, step: &mut Command) -> bool {
+    pub(super) fn install(&mut self, step: &mut Command) -> bool {
         let line = describe(step);
         if !self.request.install {
             (self.report)(&format!("{line} (not run: installing is switched off)"));
@@ -175,7 +193,7 @@ impl Search<'_> {
         false
     }
 
-    fn command(&self, program: &str) -> Command {
+    pub(super) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         command(program, &self.request.crate_dir)
     }
 }

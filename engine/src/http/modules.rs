@@ -101,6 +101,8 @@ struct ChecksView<'a> {
     events: usize,
     /// Of those, the streams whose states were compared with the version before.
     compared: usize,
+    /// Projections whose documents were compared with the version before.
+    projections: usize,
     /// Recorded streams that the version cannot fold.
     not_folding: Vec<NotFoldingView<'a>>,
 }
@@ -274,6 +276,7 @@ fn checks_view(report: &CheckReport) -> ChecksView<'_> {
         streams: report.streams,
         events: report.events,
         compared: report.compared,
+        projections: report.projections,
         not_folding: not_folding.collect(),
     }
 }

@@ -11,6 +11,7 @@ use crate::projections::{
     GuestQueryError, OperateError, PageError, PastError, QueryError, SettingsError,
 };
 use crate::runtime::{CompileError, GateError, GuestError, LoadError};
+use crate::schemas::Violation;
 use crate::storage::log::{AppendError, ReadError, Refusal};
 use crate::storage::read_models::ReadModelError;
 
@@ -50,6 +51,11 @@ impl From<CommandError> for Problem {
             CommandError::UnknownAggregate(_) => Self::new(&UNKNOWN_AGGREGATE, detail),
             CommandError::UnknownCommand(_) => Self::new(&UNKNOWN_COMMAND, detail),
             CommandError::Invalid(_) => Self::new(&INVALID_COMMAND, detail),
+            CommandError::Unfit { violations, .. } => {
+                let fault = |found: Violation| Fault::at(found.pointer, found.detail);
+                let errors = violations.into_iter().map(fault).collect();
+                Self::new(&INVALID_COMMAND, detail).with(More { errors, ..More::default() })
+            }
             CommandError::VersionConflict(VersionConflict { stream, expected, actual }) => {
                 let more = More {
                     stream: Some(stream.to_string()),

@@ -1,5 +1,6 @@
 //! Reading one's own writes: waiting until a read model has applied a position.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -10,6 +11,7 @@ use crate::reads::position_at;
 
 use super::app::App;
 use super::error::{More, POSITION_BEYOND_HEAD, Problem, READ_MODEL_BEHIND, UNKNOWN_READ_MODEL};
+use super::events::blocking;
 use super::params::{Params, invalid};
 use super::past;
 
@@ -88,18 +90,14 @@ pub(super) fn min_position(params: &mut Params, app: &App) -> Result<MinPosition
 pub(super) enum When {
     /// Now, or as soon as it has applied a position.
     Now(MinPosition),
-    /// As of a position, and how long its building is waited for.
-    Then(u64, Duration),
+    /// As of a point in time, and how long its building is waited for.
+    Then(Until, Duration),
 }
 
 /// `?at=<position or time>&wait=<seconds>`, or what [`min_position`] takes.
 pub(super) fn when(params: &mut Params, app: &App) -> Result<When, Problem> {
     let Some(text) = params.one("at")? else { return Ok(When::Now(min_position(params, app)?)) };
-    let position = match past::point(&text, app)? {
-        Until::Position(position) | Until::Version(position) => position,
-        Until::Time(time_ms) => position_at(app.engine.log(), time_ms)?,
-    };
-    Ok(When::Then(position, params.wait(&app.limits)?))
+    Ok(When::Then(past::point(&text, app)?, params.wait(&app.limits)?))
 }
 
 impl When {
@@ -111,9 +109,18 @@ impl When {
                 let position = least.reach(&model).await?;
                 Ok((model, position))
             }
-            Self::Then(position, wait) => {
-                let model = app.engine.projections().read_model_at(name, position)?;
+            Self::Then(point, wait) => {
+                let (engine, name) = (Arc::clone(&app.engine), name.to_owned());
+                let model = blocking(move || {
+                    let position = match point {
+                        Until::Position(position) | Until::Version(position) => position,
+                        Until::Time(time_ms) => position_at(engine.log(), time_ms)?,
+                    };
+                    Ok(engine.projections().read_model_at(&name, position)?)
+                });
+                let model = model.await?;
                 model.ready(wait).await?;
+                let position = model.position();
                 Ok((model, position))
             }
         }

@@ -11,6 +11,7 @@ use crate::decision::{ActivationRecord, Draft, Hash, parse};
 use crate::names::Name;
 use crate::projections::Maker;
 use crate::runtime::GuestLimits;
+use crate::schemas::Schemas;
 use crate::storage::log::{AppendError, Appended, Submission, Work};
 
 /// What an activation did.
@@ -225,9 +226,10 @@ impl Modules {
         let component = self.component(version)?.within(guests);
         let base = &self.base;
         if !manifest.aggregates.is_empty() {
+            let schemas = Schemas::compile(manifest).map_err(|faults| faults.join("; "))?;
             let before = self.routes.load().of_module(&manifest.name).cloned();
             let (active, threads) = ActiveModule::start(
-                manifest,
+                (manifest, schemas),
                 (component.clone(), self.meter(version.digest, guests)),
                 before.as_deref(),
                 &base.log,

@@ -3,11 +3,16 @@
 //! Promises: it writes nothing and looks at a bounded sample. Sample calls are made twice in one
 //! instance and once in another and must agree byte for byte. The newest streams of its aggregates
 //! are folded in two ways by two instances and, where the version active before has the same state
-//! version, by that one too: all must come to the same bytes. Events that do not fold are reported
-//! and do not prevent anything.
+//! version, by that one too: all must come to the same bytes. A projection that goes on under the
+//! version it had must make the same documents of the first events. Events that do not fold are
+//! reported and do not prevent anything.
+
+mod difference;
+mod projected;
 
 use bytes::Bytes;
 
+use self::difference::{difference, difference_of, is_same};
 use super::ModuleVersion;
 use crate::decision::{CommandRecord, Decision, Kind, parse};
 use crate::event::guest_data;
@@ -20,23 +25,33 @@ use crate::storage::log::{Direction, FindError, Log, ReadError};
 /// How much a check looks at. Each has a default with a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckLimits {
-    /// Commands of the manifest that are tried. 256: each takes microseconds.
+    /// Commands of the manifest that are tried, each example counted. 256: each takes microseconds.
     pub commands: usize,
-    /// Streams of an aggregate that are folded, those with the newest events. 16: an activation
-    /// stays a matter of milliseconds.
+    /// Streams of an aggregate that are folded, those with the newest events. 8: an activation
+    /// stays a matter of milliseconds, most of which go into fresh instances.
     pub streams: usize,
     /// Newest events of an aggregate among which those streams are looked for. 1,000.
     pub newest_events: usize,
-    /// Events of a stream that are folded, from its first. 64: of all streams a thousand, three
-    /// times, are some 3 ms.
+    /// Events of a stream that are folded, from its first. 32: each of them may lie in a row of its
+    /// own, and is folded three times.
     pub stream_events: usize,
     /// Streams that do not fold before no more are tried. 8: each may take the deadline.
     pub reports: usize,
+    /// First events of the log that both versions of a projection take, where the newer one means
+    /// to go on. 256: an activation stays a matter of milliseconds.
+    pub projected_events: usize,
 }
 
 impl Default for CheckLimits {
     fn default() -> Self {
-        Self { commands: 256, streams: 16, newest_events: 1_000, stream_events: 64, reports: 8 }
+        Self {
+            commands: 256,
+            streams: 8,
+            newest_events: 1_000,
+            stream_events: 32,
+            reports: 8,
+            projected_events: 256,
+        }
     }
 }
 
@@ -51,6 +66,8 @@ pub struct CheckReport {
     pub events: usize,
     /// Streams compared with the version that was active before.
     pub compared: usize,
+    /// Projections compared with the version that was active before.
+    pub projections: usize,
     /// Recorded streams that the version cannot fold.
     pub not_folding: Vec<NotFolding>,
 }
@@ -103,11 +120,14 @@ impl Check<'_> {
                 self.refold(aggregate, &stream, &records, &mut report)?;
             }
         }
+        for projection in &self.version.manifest.projections {
+            self.compare_projection(projection, &mut report)?;
+        }
         Ok(report)
     }
 
-    /// Every command the manifest names, on a new stream and with no data. Most will be refused,
-    /// which is an answer too.
+    /// Every command the manifest names, on a new stream and with its examples, or with no data.
+    /// Most will be refused, which is an answer too.
     fn try_commands(
         &self,
         aggregate: &AggregateManifest,
@@ -125,9 +145,14 @@ impl Check<'_> {
             extra: "{}",
         };
         let left = self.limits.commands.saturating_sub(report.calls);
-        for command in aggregate.commands.iter().take(left) {
-            let asked = Command { id: "sample", name: &command.name, data: "{}" };
-            let what = || format!("the command {:?} with the data {{}}", command.name);
+        let samples = aggregate.commands.iter().flat_map(|command| {
+            let examples = command.examples.iter().map(ToString::to_string);
+            let none = command.examples.is_empty().then(|| "{}".to_owned());
+            examples.chain(none).map(move |data| (&command.name, data))
+        });
+        for (name, data) in samples.take(left) {
+            let asked = Command { id: "sample", name, data: &data };
+            let what = || format!("the command {name:?} with the data {data}");
             self.agree(what, |guest| {
                 guest.decide(&aggregate.name, None, &[], asked.clone(), context.clone())
             })?;
@@ -149,7 +174,7 @@ impl Check<'_> {
             return Err(CheckError::Refused(reason));
         }
         let elsewhere = call(&mut other);
-        // After a trap there is no second time.
+        // After a trap there is no second time, nor where each call has its own instance.
         let again = if one.is_spent() { None } else { Some(call(&mut one)) };
         for (answer, place) in [
             (Some(elsewhere), "two fresh instances answer differently"),
@@ -237,8 +262,10 @@ impl Check<'_> {
         let name = aggregate.name.as_str();
 
         let mut one = self.instance()?;
+        // What one call leaves behind is no fault of a component that gets an instance for each.
+        let mut next = if self.component.imports_wasi() { Some(self.instance()?) } else { None };
         let in_parts = fold(&mut one, name, None, &early).and_then(|state| {
-            let whole = fold(&mut one, name, state.as_ref(), &late)?;
+            let whole = fold(next.as_mut().unwrap_or(&mut one), name, state.as_ref(), &late)?;
             Ok((state, whole))
         });
         let at_once = fold(&mut self.instance()?, name, None, &all);
@@ -353,48 +380,4 @@ fn texts<'a>(stream: &str, decisions: &'a [Decision<'a>]) -> Texts<'a> {
 
 fn events<'a>(texts: &'a Texts<'a>) -> Vec<Event<'a>> {
     texts.iter().map(|(event, data)| Event::of(event, data)).collect()
-}
-
-/// Failures of the guest's code are the same whatever they say.
-fn is_same<T: PartialEq>(a: &Result<T, GuestError>, b: &Result<T, GuestError>) -> bool {
-    match (a, b) {
-        (Ok(a), Ok(b)) => a == b,
-        (Err(_), Err(_)) => true,
-        _ => false,
-    }
-}
-
-fn difference_of(a: Option<&State>, b: Option<&State>) -> Option<String> {
-    let text = |state: Option<&State>| match state {
-        None => "no state".to_owned(),
-        Some(State::Json(json)) => json.clone(),
-        Some(State::Bytes(bytes)) => format!("{bytes:02x?}"),
-    };
-    (a != b).then(|| difference(&text(a), &text(b)))
-}
-
-/// Where two texts part, with some of what is around.
-fn difference(a: &str, b: &str) -> String {
-    const AROUND: usize = 40;
-    let same = a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count();
-    let part = |text: &str| {
-        text.chars().skip(same.saturating_sub(AROUND)).take(2 * AROUND).collect::<String>()
-    };
-    format!("from character {same} on, {:?} against {:?}", part(a), part(b))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_difference_is_shown_with_what_is_around() {
-        let (a, b) = ("x".repeat(100) + "1y", "x".repeat(100) + "2y");
-        let said = difference(&a, &b);
-        assert!(said.starts_with("from character 100 on, "), "{said}");
-        assert!(said.contains("x1y") && said.contains("x2y") && said.len() < 200, "{said}");
-        let state = |json: &str| State::Json(json.to_owned());
-        assert_eq!(difference_of(Some(&state("1")), Some(&state("1"))), None);
-        assert!(difference_of(Some(&state("1")), None).is_some());
-    }
 }

@@ -119,6 +119,15 @@ pub(super) enum ProjectError {
     Guest(GuestError),
 }
 
+impl std::fmt::Display for ProjectError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Read(error) => error.fmt(f),
+            Self::Guest(error) => error.fmt(f),
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Meta<'a> {
     decision: u64,
@@ -165,7 +174,7 @@ fn checked(spec: &ProjectionManifest, changes: Vec<Change>) -> Result<Vec<Change
     Ok(changes)
 }
 
-fn own(spec: &ProjectionManifest, collection: &str) -> Result<(), String> {
+pub(super) fn own(spec: &ProjectionManifest, collection: &str) -> Result<(), String> {
     if spec.collections.iter().any(|own| own.name == collection) {
         return Ok(());
     }

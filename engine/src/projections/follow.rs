@@ -73,6 +73,9 @@ impl From<WriteError> for Stuck {
     }
 }
 
+/// What cannot be taken: why, and the first and last event to blame.
+type Blame = (String, (u64, u64));
+
 /// What a guest made of records, or why it did not.
 type Made = Result<Vec<Change>, String>;
 
@@ -100,7 +103,7 @@ impl Follower {
                     self.pause(RETRY);
                     self.reopen();
                 }
-                Err(Stuck::Failed(reason, events)) => self.stay(reason, events),
+                Err(Stuck::Failed(reason, events)) => self.stay(&reason, events),
             }
         }
         // What another took the place of is not needed.
@@ -178,7 +181,7 @@ impl Follower {
     }
 
     /// Applies one record; the inner error is why it cannot be, and the events to blame.
-    fn take_single(&mut self, single: &Records) -> Result<Result<(), (String, (u64, u64))>, Stuck> {
+    fn take_single(&mut self, single: &Records) -> Result<Result<(), Blame>, Stuck> {
         let after = after(single)?;
         let changes = match self.project(single, u64::MAX)? {
             Ok(changes) => changes,
@@ -299,7 +302,7 @@ impl Follower {
     }
 
     /// Says that it cannot go on, and waits until someone wants it to try again.
-    fn stay(&mut self, reason: String, events: Option<(u64, u64)>) {
+    fn stay(&mut self, reason: &str, events: Option<(u64, u64)>) {
         self.sync();
         let place = match events {
             None => String::new(),

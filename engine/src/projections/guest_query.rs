@@ -120,7 +120,9 @@ impl GuestQueries {
         };
         let answer = instance.query(&spec.name, query, parameters, Arc::new(look));
         let answer = answer.map_err(failed)?;
-        answerers.idle.lock().push(instance);
+        if !instance.is_spent() {
+            answerers.idle.lock().push(instance);
+        }
         let json = answer.map_err(GuestQueryError::Refused)?;
         match serde_json::from_str::<&RawValue>(&json) {
             Ok(_) => Ok(json),

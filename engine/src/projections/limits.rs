@@ -32,9 +32,9 @@ pub struct ProjectionLimits {
     /// How long a projection that is behind may stay where it is before it counts as stalled. 30 s:
     /// longer than any batch, shorter than anyone's patience.
     pub stalled_after: Duration,
-    /// Records from the log's start, and as many of the newest, that a module version must project
-    /// like the one before it, to go on with its documents. 1,000: some 10 ms each.
-    pub sample_records: usize,
+    /// First events that a module version must project like the one that made the documents, to go
+    /// on with them. 1,000: some 10 ms.
+    pub sample_events: usize,
     /// Documents of a read model that a comparison looks at. 1,000,000: some seconds.
     pub diff_rows: usize,
     /// How long what was written may stay without an fsync: a crash projects it again. 1 s.
@@ -66,7 +66,7 @@ impl Default for ProjectionLimits {
             past_models: 4,
             past_bytes: 1 << 30,
             stalled_after: Duration::from_secs(30),
-            sample_records: 1_000,
+            sample_events: 1_000,
             diff_rows: 1_000_000,
             durable_every: Duration::from_secs(1),
             durable_bytes: 32 << 20,

@@ -6,6 +6,7 @@ use wasmtime::component::{Component as Compiled, InstancePre, Linker};
 
 use super::bindings::exports::factum::domain::{aggregate, manifest, projection, queries};
 use super::contract::PACKAGE;
+use super::frozen;
 use super::host::Host;
 use super::instance::Instance;
 use super::{GuestError, GuestLimits, LoadError, one_line};
@@ -35,6 +36,7 @@ pub(super) struct Parts {
     pub(super) aggregate: Option<aggregate::GuestIndices>,
     pub(super) projection: Option<projection::GuestIndices>,
     pub(super) queries: Option<queries::GuestIndices>,
+    pub(super) imports_wasi: bool,
     digest: Hash,
 }
 
@@ -56,6 +58,7 @@ impl Component {
         let misfit = |error: wasmtime::Error| LoadError::Link(one_line(&error));
         let pre = linker.instantiate_pre(compiled).map_err(misfit)?;
         let exports = |interface: &str| exports(compiled, pre.engine(), interface);
+        let imports_wasi = imports_wasi(compiled, pre.engine());
         let parts = Parts {
             manifest: manifest::GuestIndices::new(&pre).map_err(misfit)?,
             aggregate: exports("aggregate")
@@ -67,6 +70,7 @@ impl Component {
             queries: exports("queries")
                 .then(|| queries::GuestIndices::new(&pre).map_err(misfit))
                 .transpose()?,
+            imports_wasi,
             pre,
             digest,
         };
@@ -92,6 +96,12 @@ impl Component {
         }
     }
 
+    /// Whether it imports WASI, so that each of its instances serves one call.
+    #[must_use]
+    pub fn imports_wasi(&self) -> bool {
+        self.parts.imports_wasi
+    }
+
     /// The same component, its instances within other limits.
     #[must_use]
     pub fn within(&self, limits: GuestLimits) -> Self {
@@ -105,6 +115,11 @@ impl Component {
     pub fn instantiate(&self, module: &str) -> Result<Instance, GuestError> {
         Instance::new(&self.parts, self.limits, Arc::from(module))
     }
+}
+
+fn imports_wasi(compiled: &Compiled, engine: &wasmtime::Engine) -> bool {
+    let ty = compiled.component_type();
+    ty.imports(engine).any(|(name, _)| name.starts_with(frozen::PACKAGES))
 }
 
 /// Whether a component exports an interface of the contract, of a version that passed the gate.

@@ -13,6 +13,7 @@ use wasmparser::component_types::{ComponentAnyTypeId, ComponentEntityType, Compo
 use wasmparser::types::TypesRef;
 
 use super::gate::{GateLimits, Passed, check};
+use super::{Wasi, frozen};
 use text::{Interface, Item, interface};
 
 /// The contract's text.
@@ -23,6 +24,8 @@ const WORLD: &str = "engine";
 pub(super) const PACKAGE: &str = "factum:domain/";
 /// What a version must begin with to be ours: later patches only add.
 const SPOKEN: &str = "0.1.";
+/// How to do without WASI.
+const STUB: &str = "build it without WASI, as `factum build` does";
 /// Names that one sentence lists, characters that are told of a name, and faults that are told.
 const LISTED: usize = 8;
 const MOST_CHARACTERS: usize = 100;
@@ -48,6 +51,7 @@ impl std::error::Error for Misfit {}
 pub(super) struct Contract {
     imports: BTreeMap<String, Interface>,
     exports: BTreeMap<String, Interface>,
+    wasi: Wasi,
 }
 
 /// Whose an imported name is. The one place where it is decided what a component may import.
@@ -56,6 +60,8 @@ enum Source<'n> {
     Contract(&'n str),
     /// The contract's package, in a version that this server does not speak.
     OtherVersion,
+    /// An interface of the frozen WASI 0.2. Its functions are compared when it is linked.
+    Wasi,
     /// Nobody's that a guest may have.
     Unknown,
 }
@@ -66,8 +72,17 @@ fn source(name: &str) -> Source<'_> {
             Source::Contract(interface)
         }
         Some(_) => Source::OtherVersion,
+        None if frozen::has(name) => Source::Wasi,
         None => Source::Unknown,
     }
+}
+
+/// What a version of the contract must begin with for this server to speak it, if it does not
+/// speak this one.
+#[must_use]
+pub fn unspoken(version: &str) -> Option<&'static str> {
+    let is_version = semver::Version::parse(version).is_ok();
+    (!is_version || !version.starts_with(SPOKEN)).then_some(SPOKEN)
 }
 
 impl Contract {
@@ -75,7 +90,7 @@ impl Contract {
     ///
     /// # Errors
     /// A sentence, which a test of this crate would have seen.
-    pub(super) fn read() -> Result<Self, String> {
+    pub(super) fn read(wasi: Wasi) -> Result<Self, String> {
         let mut resolve = wit_parser::Resolve::default();
         let package = resolve.push_source("factum.wit", WIT).map_err(|e| format!("{e:#}"))?;
         let bytes = wit_component::encode(&resolve, package).map_err(|e| format!("{e:#}"))?;
@@ -88,6 +103,7 @@ impl Contract {
         Ok(Self {
             imports: interfaces(types, world.imports.iter()),
             exports: interfaces(types, world.exports.iter()),
+            wasi,
         })
     }
 
@@ -99,6 +115,13 @@ impl Contract {
             if let Some(item) = types.component_item_for_import(name) {
                 self.import(types, name, item, &mut faults);
             }
+        }
+        let wasi = passed.imports.iter().filter(|name| matches!(source(name), Source::Wasi));
+        if self.wasi == Wasi::Refused && wasi.clone().next().is_some() {
+            let names = list(wasi.map(|name| shown(name)));
+            faults.push(format!(
+                "it imports {names}, and this server was started with --refuse-wasi; {STUB}"
+            ));
         }
         self.exports(types, &passed.exports, &mut faults);
         let more = faults.len().saturating_sub(MOST_FAULTS);
@@ -119,16 +142,18 @@ impl Contract {
         let wanted = match source(name) {
             Source::Contract(interface) => self.imports.get(interface),
             Source::OtherVersion => return faults.push(other_version("imports", name)),
-            Source::Unknown => None,
+            Source::Wasi if matches!(item.ty, ComponentEntityType::Instance(_)) => return,
+            Source::Wasi | Source::Unknown => None,
         };
         let (Some(wanted), ComponentEntityType::Instance(id)) = (wanted, &item.ty) else {
-            let fix = if name.starts_with("wasi:") {
-                "; build it without WASI, as `factum build` does for Rust"
+            let fix = if name.starts_with(frozen::PACKAGES) {
+                format!("; {STUB}")
             } else {
-                ""
+                String::new()
             };
             return faults.push(format!(
-                "it imports {}, and a guest may import only {}{fix}",
+                "it imports {}, and a guest may import only {}, and of WASI 0.2 what wasi:cli \
+                 has{fix}",
                 shown(name),
                 list(self.imports.keys().map(|name| format!("{PACKAGE}{name}"))),
             ));

@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use wasmtime::{ResourceLimiter, UpdateDeadline, bail};
 
 use super::bindings::factum::domain::{log, read_models, types};
+use super::frozen::{Frozen, Moment};
 use super::{GuestLimits, Limit, TICK};
 
 /// Bytes of one logged line; the rest is cut.
@@ -20,6 +21,10 @@ static LONG_CALL_CORES: LazyLock<u64> = LazyLock::new(|| {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     u64::try_from(cores / 2).unwrap_or(1).max(1)
 });
+
+/// Ticks after which a call pauses for as long as it runs: 50 ms. No command takes so long, and of
+/// few cores one that is never given up is felt by everybody.
+const EASY_TICKS: u64 = 5;
 
 /// A read-only look at the collections of one projection.
 pub trait ReadModelLook: Send + Sync {
@@ -53,6 +58,8 @@ pub(super) struct Host {
     lines_left: u32,
     /// Ticks that the call may still take.
     ticks_left: u64,
+    /// Ticks that the call has run through.
+    ticks_run: u64,
     /// It is one of [`LONG_CALLS`].
     is_long: bool,
     /// The limit that the last growth would have exceeded.
@@ -63,6 +70,10 @@ pub(super) struct Host {
     pub(super) last_words: Option<String>,
     /// Set while projecting, and only then.
     pub(super) look: Option<Arc<dyn ReadModelLook>>,
+    /// The time and randomness of the call, for those who ask WASI.
+    pub(super) moment: Moment,
+    /// The rest of WASI, once the guest has looked for it.
+    pub(super) frozen: Option<Box<Frozen>>,
 }
 
 impl Host {
@@ -74,32 +85,38 @@ impl Host {
             table_elements: 0,
             lines_left: limits.log_lines,
             ticks_left: 0,
+            ticks_run: 0,
             is_long: false,
             refused: None,
             stream: String::new(),
             command_id: String::new(),
             last_words: None,
             look: None,
+            moment: Moment::default(),
+            frozen: None,
         }
     }
 
     /// A call begins that may take so many ticks after the first.
     pub(super) fn begin_call(&mut self, ticks: u64) {
         self.ticks_left = ticks;
+        self.ticks_run = 0;
         self.lines_left = self.limits.log_lines;
         self.refused = None;
         self.last_words = None;
     }
 
     /// A tick has passed. Calls that go on share some cores, by pausing for as long as the others
-    /// run; a pause counts as time taken.
+    /// run, and do not keep even those busy; a pause counts as time taken.
     pub(super) fn tick(&mut self) -> UpdateDeadline {
         if !self.is_long {
             self.is_long = true;
             LONG_CALLS.fetch_add(1, Ordering::Relaxed);
         }
         let beyond = LONG_CALLS.load(Ordering::Relaxed).saturating_sub(*LONG_CALL_CORES);
-        let pause = beyond.div_ceil(*LONG_CALL_CORES).min(self.ticks_left);
+        self.ticks_run += 1;
+        let resting = u64::from(self.ticks_run > EASY_TICKS);
+        let pause = beyond.div_ceil(*LONG_CALL_CORES).max(resting).min(self.ticks_left);
         std::thread::sleep(TICK.saturating_mul(u32::try_from(pause).unwrap_or(u32::MAX)));
         self.ticks_left = self.ticks_left.saturating_sub(pause + 1);
         if self.ticks_left == 0 { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(1) }
@@ -110,6 +127,19 @@ impl Host {
         if std::mem::take(&mut self.is_long) {
             LONG_CALLS.fetch_sub(1, Ordering::Relaxed);
         }
+        self.moment = Moment::default();
+        // Standard error first: it is told when the call failed, and the lines may be used up.
+        let Some(written) = self.frozen.as_ref().map(|frozen| frozen.written()) else { return };
+        for (level, text) in [log::Level::Error, log::Level::Info].into_iter().zip(written) {
+            let lines = text.lines().filter(|line| !line.trim().is_empty());
+            lines.for_each(|line| self.line(level, line.to_owned()));
+        }
+    }
+
+    /// What one call may log at most, in bytes.
+    pub(super) fn most_log_bytes(&self) -> usize {
+        let lines = usize::try_from(self.limits.log_lines).unwrap_or(usize::MAX);
+        lines.saturating_mul(LOG_LINE_BYTES)
     }
 
     /// Says what the next call is about.
@@ -188,9 +218,16 @@ impl read_models::Host for Host {
 }
 
 impl log::Host for Host {
-    fn log(&mut self, level: log::Level, mut message: String) -> wasmtime::Result<()> {
+    fn log(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {
+        self.line(level, message);
+        Ok(())
+    }
+}
+
+impl Host {
+    fn line(&mut self, level: log::Level, mut message: String) {
         if self.lines_left == 0 {
-            return Ok(());
+            return;
         }
         self.lines_left -= 1;
         let mut end = message.len().min(LOG_LINE_BYTES);
@@ -223,6 +260,5 @@ impl log::Host for Host {
         if level == log::Level::Error {
             self.last_words = Some(message);
         }
-        Ok(())
     }
 }

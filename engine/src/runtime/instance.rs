@@ -9,6 +9,7 @@ use super::bindings::exports::factum::domain::{aggregate, manifest, projection, 
 use super::bindings::factum::domain::types::{StateParam, StateResult};
 use super::component::Parts;
 use super::error::{GuestError, classify};
+use super::frozen::Moment;
 use super::host::{Host, ReadModelLook};
 use super::{Change, Command, Context, Event, Failure, GuestLimits, NewEvent, RecordedEvent, TICK};
 use crate::decision::Hash;
@@ -138,7 +139,8 @@ impl Instance {
             store,
             deadline_ticks,
             fuel,
-            calls_left: limits.instance_calls,
+            // What toolchains put beside WASI carries state from call to call.
+            calls_left: if parts.imports_wasi { 1 } else { limits.instance_calls },
             instance_bytes: limits.instance_bytes,
             dead: false,
         })
@@ -177,7 +179,9 @@ impl Instance {
         context: Context<'_>,
     ) -> Result<Result<Outcome, Failure>, GuestError> {
         let current = current.map(State::as_param);
-        self.store.data_mut().about(context.stream_id, command.id);
+        let host = self.store.data_mut();
+        host.about(context.stream_id, command.id);
+        host.moment = Moment::new(context.now_ms, context.seed);
         let answer = self.call(|guest, store| {
             guest.aggregate()?.call_decide(store, aggregate, current, tail, command, context)
         })?;
@@ -196,7 +200,9 @@ impl Instance {
     ) -> Result<Result<State, String>, GuestError> {
         let current = current.map(State::as_param);
         let stream = events.first().and_then(|event| event.stream_id).unwrap_or_default();
-        self.store.data_mut().about(stream, "");
+        let host = self.store.data_mut();
+        host.about(stream, "");
+        host.moment = Moment::new(events.last().map_or(0, |event| event.decided_at_ms), 0);
         let answer = self.call(|guest, store| {
             guest.aggregate()?.call_evolve(store, aggregate, current, events)
         })?;
@@ -229,6 +235,7 @@ impl Instance {
     ) -> Result<Result<Vec<Change>, String>, GuestError> {
         let host = self.store.data_mut();
         host.about("", "");
+        host.moment = Moment::new(batch.last().map_or(0, |last| last.event.decided_at_ms), 0);
         host.look = Some(look);
         let answer =
             self.call(|guest, store| guest.projection()?.call_project(store, projection, batch));

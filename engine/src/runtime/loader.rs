@@ -9,7 +9,7 @@ use super::code_cache::{CodeCache, Settings};
 use super::compiler::{CompileError, Compiler};
 use super::contract::{Contract, Misfit, WIT};
 use super::gate::{self, GateError, GateLimits};
-use super::{GuestError, GuestLimits, RuntimeOptions, one_line};
+use super::{GuestError, GuestLimits, RuntimeOptions, Wasi, one_line};
 use crate::clock::Stopwatch;
 use crate::decision::Hash;
 
@@ -77,10 +77,10 @@ impl Loader {
         metered: wasmtime::Engine,
         options: RuntimeOptions,
     ) -> Result<Self, String> {
-        let cache = CodeCache::open(options.cache, options.compile.code_bytes)?;
+        let cache = CodeCache::open(options.cache.clone(), options.compile.code_bytes)?;
         let directory = cache.dir().to_owned();
         let form = |engine: wasmtime::Engine, metered| Form {
-            settings: settings(&engine, &options.gate, options.guests.memory_bytes),
+            settings: settings(&engine, &options),
             engine,
             metered,
         };
@@ -88,7 +88,7 @@ impl Loader {
             live: form(live, false),
             metered: form(metered, true),
             gate: options.gate,
-            contract: Contract::read()?,
+            contract: Contract::read(options.wasi)?,
             guests: options.guests,
             compiler: Compiler::new(options.compiler, options.compile, directory),
             cache,
@@ -176,7 +176,7 @@ fn linkable(form: &Form, code: &[u8]) -> Result<Compiled, String> {
 }
 
 /// A digest of everything besides the component that its code depends on, or that it had to pass.
-fn settings(engine: &wasmtime::Engine, gate: &GateLimits, memory_bytes: usize) -> Settings {
+fn settings(engine: &wasmtime::Engine, options: &RuntimeOptions) -> Settings {
     struct Digest(blake3::Hasher);
     impl Hasher for Digest {
         fn write(&mut self, bytes: &[u8]) {
@@ -188,7 +188,9 @@ fn settings(engine: &wasmtime::Engine, gate: &GateLimits, memory_bytes: usize) -
     }
     let mut digest = Digest(blake3::Hasher::new());
     engine.precompile_compatibility_hash().hash(&mut digest);
-    (env!("CARGO_PKG_VERSION"), WIT, gate, memory_bytes).hash(&mut digest);
+    let refuses_wasi = options.wasi == Wasi::Refused;
+    let memory_bytes = options.guests.memory_bytes;
+    (env!("CARGO_PKG_VERSION"), WIT, &options.gate, memory_bytes, refuses_wasi).hash(&mut digest);
     Settings(digest.0.finalize().to_hex().to_string())
 }
 

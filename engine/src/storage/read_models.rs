@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use redb::backends::InMemoryBackend;
 use redb::{Database, Durability, ReadableDatabase, TableDefinition, WriteTransaction};
 
 use crate::decision::Hash;
@@ -160,22 +159,6 @@ impl ReadModelFile {
         };
         file.reopen()?;
         Ok(file)
-    }
-
-    /// One that is gone with its last handle.
-    ///
-    /// # Errors
-    /// [`ReadModelError`] when it cannot be made.
-    pub fn in_memory(collections: Vec<Collection>) -> Result<Self> {
-        let database = Database::builder().create_with_backend(InMemoryBackend::new());
-        let database = database.map_err(failed)?;
-        indexes::reconcile(&database, &collections)?;
-        let view = RwLock::new(Arc::new(View::of(&database)?));
-        Ok(Self {
-            path: RwLock::default(),
-            collections: RwLock::new(collections),
-            open: RwLock::new(Some(Open { view, database })),
-        })
     }
 
     /// Closes the file and opens it again, as redb asks for after a failed write.

@@ -61,6 +61,13 @@ pub struct Records {
     range: Range<usize>,
 }
 
+impl From<Vec<Bytes>> for Records {
+    fn from(records: Vec<Bytes>) -> Self {
+        let range = 0..records.len();
+        Self { part: Arc::new(Part { first: 0, records }), range }
+    }
+}
+
 impl Feed {
     /// Nothing was read yet.
     #[must_use]
@@ -124,13 +131,6 @@ impl Records {
     /// The bytes of each.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Bytes> {
         self.part.records.get(self.range.clone()).unwrap_or_default().iter()
-    }
-
-    /// Its first ones.
-    #[must_use]
-    pub fn first(mut self, most: usize) -> Self {
-        self.range.end = self.range.end.min(self.range.start + most);
-        self
     }
 
     /// How many there are.

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use factum::runtime::{
-    CompileLimits, CompilerProgram, GateLimits, GuestLimits, Runtime, RuntimeOptions,
+    CompileLimits, CompilerProgram, GateLimits, GuestLimits, Runtime, RuntimeOptions, Wasi,
 };
 use factum::tasks::Spawner;
 use serde_json::Value;
@@ -31,30 +31,48 @@ impl Server {
         Self::try_start(dir, arguments).unwrap_or_else(|stderr| panic!("did not start: {stderr}"))
     }
 
+    /// Starts one that logs everything to a file.
+    pub fn start_logging(dir: &Path, log: &Path) -> Self {
+        let log = std::fs::File::create(log).expect("creates");
+        let started = Self::try_start_with(dir, &[], "debug", log.into());
+        started.unwrap_or_else(|_| panic!("did not start"))
+    }
+
     /// Starts one, or answers what it wrote to standard error before it ended.
     pub fn try_start(dir: &Path, arguments: &[&str]) -> Result<Self, String> {
+        Self::try_start_with(dir, arguments, "warn", Stdio::piped())
+    }
+
+    fn try_start_with(
+        dir: &Path,
+        arguments: &[&str],
+        level: &str,
+        log: Stdio,
+    ) -> Result<Self, String> {
         let mut child = command()
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(dir)
             .args(arguments)
-            .env("FACTUM_LOG", "warn")
+            .env("FACTUM_LOG", level)
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(log)
             .spawn()
             .expect("the binary runs");
         let mut line = String::new();
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
         stdout.read_line(&mut line).expect("reads");
-        let mut stderr = child.stderr.take().expect("piped");
+        let stderr = child.stderr.take();
         let Some(address) = line.trim().strip_prefix("listening on http://") else {
             let mut said = String::new();
-            stderr.read_to_string(&mut said).expect("reads");
+            stderr.map(|mut stderr| stderr.read_to_string(&mut said).expect("reads"));
             let status = child.wait().expect("ends");
             assert!(!status.success(), "it ended well without listening: {said}");
             return Err(said);
         };
         // Somebody has to read, or the server would block on a full pipe.
-        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::stderr()));
+        stderr.map(|mut stderr| {
+            std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::stderr()))
+        });
         std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
         Ok(Self { client: Client::new(address), child })
     }
@@ -122,6 +140,7 @@ pub fn runtime(cache: &Path) -> Runtime {
     let options = RuntimeOptions {
         guests: GuestLimits::default(),
         gate: GateLimits::default(),
+        wasi: Wasi::Frozen,
         compile: CompileLimits::default(),
         compiler: CompilerProgram::Child(env!("CARGO_BIN_EXE_factum").into()),
         cache: cache.to_owned(),
@@ -134,6 +153,11 @@ pub fn runtime(cache: &Path) -> Runtime {
 pub struct Client {
     pub base: String,
     agent: ureq::Agent,
+}
+
+fn agent(patience: Duration) -> ureq::Agent {
+    let config = ureq::Agent::config_builder().http_status_as_error(false);
+    config.timeout_global(Some(patience)).build().into()
 }
 
 /// What came back.
@@ -173,11 +197,12 @@ impl Answer {
 
 impl Client {
     fn new(address: &str) -> Self {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(PATIENCE))
-            .build();
-        Self { base: format!("http://{address}"), agent: config.into() }
+        Self { base: format!("http://{address}"), agent: agent(PATIENCE) }
+    }
+
+    /// One that waits until an interpreter is compiled, beside whatever else the machine does.
+    pub fn patient(&self) -> Self {
+        Self { base: self.base.clone(), agent: agent(5 * PATIENCE) }
     }
 
     pub fn get(&self, path: &str) -> Answer {

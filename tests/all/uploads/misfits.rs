@@ -108,11 +108,16 @@ fn other_worlds() -> Cases {
         ("the wrong role", exporting("factum:domain/manifest@0.1.0"), "lacks the function"),
         ("no manifest", exporting("factum:domain/unheard-of@0.1.0"), "manifest"),
         (
-            "a file system",
-            importing(r#"(import "wasi:filesystem/types@0.2.0" (instance))"#),
-            "wasi:filesystem/types@0.2.0",
+            "a network",
+            importing(r#"(import "wasi:http/outgoing-handler@0.2.0" (instance))"#),
+            "wasi:http/outgoing-handler@0.2.0\", and a guest may import only factum:domain/log",
         ),
-        ("sockets", importing(r#"(import "wasi:sockets/tcp@0.2.0" (instance))"#), "sockets"),
+        (
+            "the next WASI",
+            importing(r#"(import "wasi:clocks/system-clock@0.3.0" (instance))"#),
+            "build it without WASI",
+        ),
+        ("a WASI function", importing(r#"(import "wasi:cli/exit@0.2.0" (func))"#), "wasi:cli/exit"),
         ("a secret", importing(r#"(import "secret" (func))"#), "\"secret\""),
         ("an own module", importing(r#"(import "code" (core module))"#), "\"code\""),
         (
@@ -251,6 +256,14 @@ fn misbehaving() -> Cases {
     ]
 }
 
+/// A manifest with a command and its schema.
+fn with_schema(schema: &str) -> String {
+    format!(
+        r#"{{"name":"a","version":"1.0.0","contract":"0.1.0",
+            "aggregates":[{{"name":"a","commands":[{{"name":"b","schema":{schema}}}]}}]}}"#
+    )
+}
+
 fn wrong_manifests() -> Cases {
     vec![
         ("bytes for a manifest", saying_bytes(&[0xff, 0xfe, 0xfd]), "utf-8"),
@@ -273,6 +286,32 @@ fn wrong_manifests() -> Cases {
                 "aggregates":[{"name":"a","commands":[{"name":"b"}]}]}"#,
             ),
             "does not export factum:domain/aggregate",
+        ),
+        (
+            "the next contract in a manifest",
+            saying(r#"{"name":"a","version":"1.0.0","contract":"0.2.0"}"#),
+            "its contract is \"0.2.0\", and this server speaks 0.1.x; build it with an SDK",
+        ),
+        (
+            "no version of a contract",
+            saying(r#"{"name":"a","version":"1.0.0","contract":"0.1.x"}"#),
+            "this server speaks 0.1.x",
+        ),
+        (
+            "a schema from elsewhere",
+            saying(&with_schema(r#"{"$ref":"https://example.com/schema.json"}"#)),
+            "the schema of the command \"b\" of \"a\" cannot be used: its $ref",
+        ),
+        ("a schema that is none", saying(&with_schema(r#"{"type":"coins"}"#)), "cannot be used"),
+        (
+            "a schema of itself",
+            saying(&with_schema(r##"{"properties":{"next":{"$ref":"#"}}}"##)),
+            "refers to itself",
+        ),
+        (
+            "an example that does not fit",
+            saying(&with_schema(r#"{"required":["to"]},"examples":[{"to":1},{}]"#)),
+            "example 1 of the command \"b\" of \"a\" does not fit its schema",
         ),
         (
             "a command twice",

@@ -16,7 +16,7 @@ use crate::manifest::{Manifest, ProjectionManifest};
 use crate::projections::{ProjectionLimits, replay};
 use crate::runtime::{
     Change, CompileLimits, CompilerProgram, GateLimits, GuestError, GuestLimits, ReadModelLook,
-    RecordedEvent, Runtime, RuntimeOptions,
+    RecordedEvent, Runtime, RuntimeOptions, Wasi,
 };
 use crate::storage::log::{Log, LogLimits};
 use crate::storage::read_models::{Collection, ReadModelFile};
@@ -42,6 +42,7 @@ pub(super) fn measure(guest: &Bytes, runs: u32) -> anyhow::Result<Rebuild> {
     let options = RuntimeOptions {
         guests: GuestLimits::default(),
         gate: GateLimits::default(),
+        wasi: Wasi::Frozen,
         compile: CompileLimits::default(),
         compiler: CompilerProgram::InProcess,
         cache: dir.path().join("code"),

@@ -8,7 +8,7 @@ use super::native;
 use crate::clock::Stopwatch;
 use crate::runtime::{
     Command, CompileLimits, CompilerProgram, Context, GateLimits, GuestLimits, Runtime,
-    RuntimeOptions, State,
+    RuntimeOptions, State, Wasi,
 };
 use crate::tasks::Spawner;
 
@@ -23,6 +23,7 @@ pub(super) fn decide_ns(component: &[u8]) -> anyhow::Result<(f64, f64)> {
     let options = RuntimeOptions {
         guests: GuestLimits { instance_calls: u64::MAX, ..GuestLimits::default() },
         gate: GateLimits::default(),
+        wasi: Wasi::Frozen,
         compile: CompileLimits::default(),
         compiler: CompilerProgram::this_factum()?,
         cache: cache.path().to_owned(),

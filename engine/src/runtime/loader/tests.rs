@@ -25,14 +25,19 @@ fn component(said: &str) -> Vec<u8> {
     wat::parse_str(text).expect("is a component")
 }
 
-fn loader(dir: &Path, compiler: CompilerProgram, gate: GateLimits) -> Loader {
-    let options = RuntimeOptions {
+fn options(dir: &Path, compiler: CompilerProgram, gate: GateLimits) -> RuntimeOptions {
+    RuntimeOptions {
         guests: GuestLimits::default(),
         gate,
+        wasi: Wasi::Frozen,
         compile: CompileLimits::default(),
         compiler,
         cache: dir.to_owned(),
-    };
+    }
+}
+
+fn loader(dir: &Path, compiler: CompilerProgram, gate: GateLimits) -> Loader {
+    let options = options(dir, compiler, gate);
     let engine = |config| wasmtime::Engine::new(&config).expect("starts");
     let (live, metered) = (engine(config(&options.guests)), engine(metered_config()));
     Loader::new(live, metered, options).expect("opens")
@@ -155,13 +160,13 @@ fn nobody_else_may_look_into_the_cache() {
 
 #[test]
 fn the_compilers_settings_are_the_servers() {
-    let gate = GateLimits::default();
+    let options = options(Path::new(""), CompilerProgram::InProcess, GateLimits::default());
     let engine = |config| wasmtime::Engine::new(&config).expect("starts");
     let servers = [config(&GuestLimits::default()), metered_config()].map(engine);
     for (metered, server) in [false, true].into_iter().zip(servers) {
         assert_eq!(
-            settings(&engine(code_settings(metered)), &gate, 0),
-            settings(&server, &gate, 0)
+            settings(&engine(code_settings(metered)), &options),
+            settings(&server, &options)
         );
     }
 }

@@ -1,0 +1,42 @@
+//! Whether what is asked fits its schema, and what is answered can be stored.
+
+use super::Worker;
+use crate::commands::Command;
+use crate::commands::error::CommandError;
+use crate::commands::record::{checked_events, exceeded};
+use crate::event::NewEvent;
+use crate::runtime::{self, GuestError};
+
+impl Worker {
+    /// Compares a command with its schema. It is done here, where it costs nobody else.
+    pub(super) fn fits(&self, command: &Command) -> Result<(), CommandError> {
+        let (aggregate, name) = (command.aggregate.as_str(), command.name.as_str());
+        self.identity
+            .schemas
+            .command(aggregate, name, &command.data)
+            .map_err(|violations| CommandError::Unfit { command: name.to_owned(), violations })
+    }
+
+    /// The events that a guest answered, if they are what may be stored.
+    pub(super) fn storable(
+        &self,
+        aggregate: &str,
+        answered: Vec<runtime::NewEvent>,
+    ) -> Result<Vec<NewEvent>, CommandError> {
+        if let Some(limit) = exceeded(&answered, &self.limits) {
+            return Err(self.failed(&GuestError::Limit(limit)));
+        }
+        let events = checked_events(answered).map_err(|reason| self.fault(reason))?;
+        for event in &events {
+            let kind = (event.event_type.as_str(), event.schema_version);
+            let fitted = self.identity.schemas.event(aggregate, kind, &event.data);
+            if let Some(found) = fitted.err().and_then(|found| found.into_iter().next()) {
+                return Err(self.fault(format!(
+                    "the data of its event {:?} does not fit its own schema at {:?}: {}",
+                    kind.0, found.pointer, found.detail
+                )));
+            }
+        }
+        Ok(events)
+    }
+}
