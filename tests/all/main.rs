@@ -27,6 +27,7 @@ mod hostile;
 mod isolation;
 mod languages;
 mod live;
+mod past;
 mod projections;
 mod read_models;
 mod schemas;
