@@ -179,21 +179,17 @@ impl Modules {
         };
         let component = load(version).map_err(ActivateError::Broken)?;
         let before = before.and_then(|before| Some((before, load(before).ok()?)));
-        let check = Check {
-            version,
-            component: &component,
-            before: before.as_ref().map(|(before, component)| (*before, component)),
-            log: &self.base.log,
-            limits: self.base.checks,
-        };
-        let report = check.run().map_err(|error| match error {
+        let before = before.as_ref().map(|(before, component)| (*before, component));
+        let log = &self.base.log;
+        let check = Check::new((version, &component), before, log, self.base.checks);
+        let mut report = check.run().map_err(|error| match error {
             CheckError::Refused(reason) => ActivateError::Refused(reason),
             CheckError::Unreadable(reason) => ActivateError::Broken(reason),
         })?;
         let (manifest, digest) = (version.manifest.clone(), version.digest);
         let maker = Maker { manifest, component: component.clone(), digest };
         let proved = self.projections.prove(&maker, &|digest| self.maker(digest));
-        proved.map_err(ActivateError::Refused)?;
+        report.projections = proved.map_err(ActivateError::Refused)?;
         let module = &version.manifest.name;
         for found in &report.not_folding {
             let (stream, reason) = (&found.stream, &found.reason);

@@ -3,16 +3,16 @@
 //! Promises: it writes nothing and looks at a bounded sample. Sample calls are made twice in one
 //! instance and once in another and must agree byte for byte. The newest streams of its aggregates
 //! are folded in two ways by two instances and, where the version active before has the same state
-//! version, by that one too: all must come to the same bytes. A projection that goes on under the
-//! version it had must make the same documents of the first events. Events that do not fold are
-//! reported and do not prevent anything.
+//! version, by that one too: all must come to the same bytes. Events
+//! that do not fold are reported and do not prevent anything.
 
 mod difference;
-mod projected;
+mod live;
 
 use bytes::Bytes;
 
 use self::difference::{difference, difference_of, is_same};
+use self::live::Live;
 use super::ModuleVersion;
 use crate::decision::{CommandRecord, Decision, Kind, parse};
 use crate::event::guest_data;
@@ -37,21 +37,11 @@ pub struct CheckLimits {
     pub stream_events: usize,
     /// Streams that do not fold before no more are tried. 8: each may take the deadline.
     pub reports: usize,
-    /// First events of the log that both versions of a projection take, where the newer one means
-    /// to go on. 256: an activation stays a matter of milliseconds.
-    pub projected_events: usize,
 }
 
 impl Default for CheckLimits {
     fn default() -> Self {
-        Self {
-            commands: 256,
-            streams: 8,
-            newest_events: 1_000,
-            stream_events: 32,
-            reports: 8,
-            projected_events: 256,
-        }
+        Self { commands: 256, streams: 8, newest_events: 1_000, stream_events: 32, reports: 8 }
     }
 }
 
@@ -66,7 +56,7 @@ pub struct CheckReport {
     pub events: usize,
     /// Streams compared with the version that was active before.
     pub compared: usize,
-    /// Projections compared with the version that was active before.
+    /// Projections compared with the version that made what lies there.
     pub projections: usize,
     /// Recorded streams that the version cannot fold.
     pub not_folding: Vec<NotFolding>,
@@ -90,6 +80,12 @@ pub(super) enum CheckError {
     Unreadable(String),
 }
 
+impl From<GuestError> for CheckError {
+    fn from(error: GuestError) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
 impl From<ReadError> for CheckError {
     fn from(error: ReadError) -> Self {
         Self::Unreadable(error.to_string())
@@ -98,14 +94,34 @@ impl From<ReadError> for CheckError {
 
 /// A version under check, and the one it would replace.
 pub(super) struct Check<'a> {
-    pub(super) version: &'a ModuleVersion,
-    pub(super) component: &'a Component,
-    pub(super) before: Option<(&'a ModuleVersion, &'a Component)>,
-    pub(super) log: &'a Log,
-    pub(super) limits: CheckLimits,
+    version: &'a ModuleVersion,
+    /// Two copies of it, which must agree.
+    one: Live<'a>,
+    other: Live<'a>,
+    before: Option<(&'a ModuleVersion, Live<'a>)>,
+    log: &'a Log,
+    limits: CheckLimits,
 }
 
-impl Check<'_> {
+impl<'a> Check<'a> {
+    pub(super) fn new(
+        (version, component): (&'a ModuleVersion, &'a Component),
+        before: Option<(&'a ModuleVersion, &'a Component)>,
+        log: &'a Log,
+        limits: CheckLimits,
+    ) -> Self {
+        let live =
+            |version: &'a ModuleVersion, component| Live::new(component, &version.manifest.name);
+        Self {
+            version,
+            one: live(version, component),
+            other: live(version, component),
+            before: before.map(|(before, component)| (before, live(before, component))),
+            log,
+            limits,
+        }
+    }
+
     /// Looks at everything there is to look at.
     pub(super) fn run(&self) -> Result<CheckReport, CheckError> {
         let mut report = CheckReport::default();
@@ -119,9 +135,6 @@ impl Check<'_> {
                 let records = self.log.stream_records(&stream, span.0, span.1, span.2)?;
                 self.refold(aggregate, &stream, &records, &mut report)?;
             }
-        }
-        for projection in &self.version.manifest.projections {
-            self.compare_projection(projection, &mut report)?;
         }
         Ok(report)
     }
@@ -167,15 +180,14 @@ impl Check<'_> {
         what: impl Fn() -> String,
         call: impl Fn(&mut Instance) -> Result<T, GuestError>,
     ) -> Result<(), CheckError> {
-        let (mut one, mut other) = (self.instance()?, self.instance()?);
-        let first = call(&mut one);
+        let first = self.one.call(&call)?;
         if let Err(GuestError::Limit(limit)) = &first {
             let reason = format!("asked for {}, it exceeded its limit {}", what(), limit.name());
             return Err(CheckError::Refused(reason));
         }
-        let elsewhere = call(&mut other);
+        let elsewhere = self.other.call(&call)?;
         // After a trap there is no second time, nor where each call has its own instance.
-        let again = if one.is_spent() { None } else { Some(call(&mut one)) };
+        let again = self.one.is_live().then(|| self.one.call(&call)).transpose()?;
         for (answer, place) in [
             (Some(elsewhere), "two fresh instances answer differently"),
             (again, "one instance answers differently the second time"),
@@ -188,12 +200,6 @@ impl Check<'_> {
             )));
         }
         Ok(())
-    }
-
-    fn instance(&self) -> Result<Instance, CheckError> {
-        self.component
-            .instantiate(&self.version.manifest.name)
-            .map_err(|error| CheckError::Refused(error.to_string()))
     }
 
     /// Streams with the newest events, then others by name.
@@ -261,14 +267,11 @@ impl Check<'_> {
         let all: Vec<_> = early.iter().chain(&late).cloned().collect();
         let name = aggregate.name.as_str();
 
-        let mut one = self.instance()?;
-        // What one call leaves behind is no fault of a component that gets an instance for each.
-        let mut next = if self.component.imports_wasi() { Some(self.instance()?) } else { None };
-        let in_parts = fold(&mut one, name, None, &early).and_then(|state| {
-            let whole = fold(next.as_mut().unwrap_or(&mut one), name, state.as_ref(), &late)?;
+        let in_parts = fold(&self.one, name, None, &early).and_then(|state| {
+            let whole = fold(&self.one, name, state.as_ref(), &late)?;
             Ok((state, whole))
         });
-        let at_once = fold(&mut self.instance()?, name, None, &all);
+        let at_once = fold(&self.other, name, None, &all);
         let ((state, in_parts), at_once) = match (in_parts, at_once) {
             (Ok(in_parts), Ok(at_once)) => (in_parts, at_once),
             (Err(reason), _) | (_, Err(reason)) => {
@@ -326,19 +329,18 @@ impl Check<'_> {
         state: Option<&State>,
         report: &mut CheckReport,
     ) -> Result<(), CheckError> {
-        let Some((before, component)) = self.before else { return Ok(()) };
+        let Some((before, live)) = &self.before else { return Ok(()) };
         let name = aggregate.name.as_str();
         let same = before
             .manifest
             .aggregates
             .iter()
             .find(|other| other.name == name && other.state_version == aggregate.state_version);
-        let (Some(_), Ok(mut instance)) = (same, component.instantiate(&before.manifest.name))
-        else {
+        if same.is_none() {
             return Ok(());
-        };
+        }
         // What the version before cannot fold is no fault of this one.
-        let Ok(theirs) = fold(&mut instance, name, None, all) else { return Ok(()) };
+        let Ok(theirs) = fold(live, name, None, all) else { return Ok(()) };
         report.compared += 1;
         let Some(differs) = difference_of(theirs.as_ref(), state) else { return Ok(()) };
         Err(CheckError::Refused(format!(
@@ -352,7 +354,7 @@ impl Check<'_> {
 
 /// Folds events; before the first there is no state.
 fn fold(
-    instance: &mut Instance,
+    live: &Live<'_>,
     aggregate: &str,
     state: Option<&State>,
     events: &[Event<'_>],
@@ -360,10 +362,10 @@ fn fold(
     if events.is_empty() {
         return Ok(state.cloned());
     }
-    match instance.evolve(aggregate, state, events) {
-        Ok(Ok(state)) => Ok(Some(state)),
-        Ok(Err(reason)) => Err(reason),
-        Err(error) => Err(error.to_string()),
+    match live.call(|guest| guest.evolve(aggregate, state, events)) {
+        Ok(Ok(Ok(state))) => Ok(Some(state)),
+        Ok(Ok(Err(reason))) => Err(reason),
+        Ok(Err(error)) | Err(error) => Err(error.to_string()),
     }
 }
 

@@ -12,18 +12,20 @@ use crate::storage::read_models::Collection;
 
 impl Projections {
     /// Whether a module version may go on where another is, for each of its projections whose
-    /// version is the same: the one that makes what answers, or that made what lies there.
+    /// version is the same: the one that makes what answers, or that made what lies there. Answers
+    /// of how many of them documents were compared.
     ///
     /// # Errors
     /// A sentence that names the projection and what differs.
-    pub fn prove(&self, maker: &Maker, find: FindMaker<'_>) -> Result<(), String> {
+    pub fn prove(&self, maker: &Maker, find: FindMaker<'_>) -> Result<usize, String> {
+        let mut compared = 0;
         for spec in &maker.manifest.projections {
             let Some((before, old)) = self.maker_before(spec, find) else { continue };
             if before.digest != maker.digest && old.version == spec.version {
-                self.compare((&before, &old), (maker, spec))?;
+                compared += usize::from(self.compare((&before, &old), (maker, spec))?);
             }
         }
-        Ok(())
+        Ok(compared)
     }
 
     /// Who makes what answers, or made what lies there.
@@ -40,16 +42,17 @@ impl Projections {
         maker_of(answering.find(|file| file.version == spec.version)?, find)
     }
 
+    /// Whether there were documents to compare.
     fn compare(
         &self,
         (before, old): (&Maker, &ProjectionManifest),
         (after, new): (&Maker, &ProjectionManifest),
-    ) -> Result<(), String> {
+    ) -> Result<bool, String> {
         let differs = |what: &str| {
             Err(format!(
-                "projection {} version {} {what} than in the module version that made its \
+                "projection {} version {} {what} than in version {} of the module, which made its \
                  documents; raise the projection's version, and it is built beside",
-                new.name, new.version
+                new.name, new.version, before.manifest.version
             ))
         };
         let set = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
@@ -69,9 +72,17 @@ impl Projections {
             |maker: &Maker, spec| sample.project(spec, (&maker.component, &maker.manifest.name));
         match made(before, old) {
             // What the version before could not take says nothing about this one.
-            Err(_) => Ok(()),
-            Ok(documents) if made(after, new).as_ref() == Ok(&documents) => Ok(()),
-            Ok(_) => differs("makes other documents"),
+            Err(_) => Ok(false),
+            Ok(documents) => match made(after, new) {
+                Ok(same) if same == documents => Ok(!sample.is_empty()),
+                Ok(other) => {
+                    let mut places = documents.keys().chain(other.keys());
+                    let place = places.find(|place| documents.get(place) != other.get(place));
+                    let (collection, key) = place.cloned().unwrap_or_default();
+                    differs(&format!("makes another document {key:?} of {collection}"))
+                }
+                Err(reason) => differs(&format!("takes fewer events ({reason})")),
+            },
         }
     }
 }
