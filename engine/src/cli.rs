@@ -31,7 +31,7 @@ enum Asked {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Serve a data directory over HTTP
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     /// Build a module from a guest's Rust crate
     Build(build::BuildArgs),
     /// Show Factum at work on real data: modules, commands, read models, a swap under load
@@ -67,7 +67,7 @@ impl Cli {
         };
         let done = runtime.block_on(async {
             match *action {
-                Action::Serve(args) => serve::run(args).await.map_err(|error| error.to_string()),
+                Action::Serve(args) => serve::run(*args).await.map_err(|error| error.to_string()),
                 Action::Build(args) => build::run(args).await,
                 Action::Demo(args) => {
                     crate::demo::run(&args).await.map_err(|error| format!("{error:#}"))

@@ -3,11 +3,13 @@
 //! Promises: a command id has one effect and one answer; an answer leaves only when everything it
 //! was computed from is durable; whatever fails is a typed [`CommandError`].
 
+mod changes;
 mod error;
 mod idempotency;
 mod meter;
 mod module;
 mod order;
+mod past;
 mod record;
 mod states;
 mod throttle;
@@ -26,10 +28,12 @@ use crate::expected::ExpectedVersion;
 use crate::names::{Key, Name, StreamId};
 use crate::storage::log::{Log, ReadError};
 
+pub use changes::StateChange;
 pub use error::CommandError;
 pub use meter::{FuelFigure, FuelFigures, Meter};
 pub use module::{ActiveModule, Instances, WorkerLimits};
 pub use order::{Order, Turn};
+pub use past::{Past, PastState, Step, Until};
 pub use throttle::ThrottleLimits;
 pub(crate) use worker::Foldable;
 pub use worker::{AggregateState, Attempt};

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 
 use crate::appends::{AppendAnswer, Appends, NewAppend};
 use crate::clock::Clock;
-use crate::commands::{Answer, Command, CommandError, Commands, WorkerLimits};
+use crate::commands::{Answer, Command, CommandError, Commands, Past, WorkerLimits};
 use crate::decision::parse;
 use crate::modules::{CheckLimits, Foundation, Modules};
 use crate::names::{Key, Name, StreamId};
@@ -232,6 +232,14 @@ impl Engine {
         Ok(Some(StateView { json: state.json, version, position }))
     }
 
+    /// The states that an aggregate instance had.
+    ///
+    /// # Errors
+    /// [`CommandError`], when no module folds the aggregate.
+    pub fn past(&self, aggregate: &Name, id: &Key) -> Result<Past, CommandError> {
+        self.commands.past(aggregate, id)
+    }
+
     /// The log, for reading.
     #[must_use]
     pub fn log(&self) -> &Log {
@@ -246,7 +254,7 @@ impl Engine {
 
     /// The projections and their read models.
     #[must_use]
-    pub fn projections(&self) -> &Projections {
+    pub fn projections(&self) -> &Arc<Projections> {
         &self.projections
     }
 

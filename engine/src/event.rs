@@ -85,6 +85,12 @@ impl EventId {
         }
         Self(uuid::Builder::from_unix_timestamp_millis(recorded_at_ms, &random).into_uuid())
     }
+
+    /// Appends it as text.
+    pub fn put(self, out: &mut Vec<u8>) {
+        let mut text = uuid::Uuid::encode_buffer();
+        out.extend_from_slice(self.0.hyphenated().encode_lower(&mut text).as_bytes());
+    }
 }
 
 impl fmt::Display for EventId {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::engine::Engine;
+use crate::projections::{GenerationStatus, ProjectionState};
 
 /// How often what histograms gathered is folded, so that it does not pile up between scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -48,6 +49,10 @@ impl Metrics {
         metrics::describe_counter!(
             "factum_guest_metered_total",
             "Decisions, and events folded, in that sample"
+        );
+        metrics::describe_counter!(
+            "factum_feed_read_events_total",
+            "Events read of the log for all projections together"
         );
         metrics::describe_histogram!(
             "factum_append_duration_seconds",
@@ -89,28 +94,37 @@ impl Metrics {
 /// Series are written anew at each scrape, so that one that is gone is gone here too.
 fn projections(text: &mut String, engine: &Engine) {
     let projections = engine.projections().list();
-    let labels = |status: &crate::projections::ProjectionStatus| {
-        format!("projection=\"{}\",module=\"{}\"", status.projection, status.module)
+    let mut of_each = |name, help, value: &dyn Fn(&GenerationStatus) -> f64| {
+        gauge(text, name, help, |series| {
+            for status in &projections {
+                let generations =
+                    [("answers", Some(&status.answering)), ("build", status.build.as_ref())];
+                for (role, generation) in generations {
+                    let Some(generation) = generation else { continue };
+                    let (projection, module) = (&status.projection, &generation.module);
+                    let of = format!("projection=\"{projection}\",module=\"{module}\"");
+                    series(&format!("{of},generation=\"{role}\""), &value(generation));
+                }
+            }
+        });
     };
-    gauge(text, "factum_projection_position", "Newest position applied", |series| {
-        for status in &projections {
-            series(&labels(status), &status.position);
-        }
+    let count = |events: u64| f64::from(u32::try_from(events).unwrap_or(u32::MAX));
+    of_each("factum_projection_position", "Newest position applied", &|g| count(g.position));
+    of_each("factum_projection_lag_events", "Events not applied yet", &|g| count(g.lag_events));
+    of_each("factum_projection_lag_seconds", "Age of the oldest one not applied", &|g| {
+        Duration::from_millis(g.lag_ms).as_secs_f64()
     });
-    gauge(text, "factum_projection_lag_events", "Events not applied yet", |series| {
-        for status in &projections {
-            series(&labels(status), &status.lag_events);
-        }
+    of_each("factum_projection_events_per_second", "Events lately applied", &|g| g.rate);
+    of_each("factum_projection_failed", "1 where it cannot go on", &|g| {
+        f64::from(u8::from(g.state == ProjectionState::Failed))
     });
-    gauge(text, "factum_projection_lag_seconds", "Age of the oldest one not applied", |series| {
-        for status in &projections {
-            series(&labels(status), &Duration::from_millis(status.lag_ms).as_secs_f64());
-        }
+    of_each("factum_projection_stalled", "1 where it is behind and does not move", &|g| {
+        f64::from(u8::from(g.is_stalled))
     });
-    gauge(text, "factum_projection_failed", "1 where it cannot go on", |series| {
+    gauge(text, "factum_projection_parked_events", "Events parked", |series| {
         for status in &projections {
-            let failed = matches!(status.state, crate::projections::ProjectionState::Failed { .. });
-            series(&labels(status), &u8::from(failed));
+            let parked = status.settings.left_out.iter().filter(|span| span.parked).count();
+            series(&format!("projection=\"{}\"", status.projection), &parked);
         }
     });
 }

@@ -196,6 +196,14 @@ impl Modules {
         };
         modules.base.runtime.keep_only(&modules.digests());
         modules.resume();
+        let projections: HashSet<_> = modules
+            .versions
+            .read()
+            .values()
+            .flat_map(BTreeMap::values)
+            .flat_map(|version| version.manifest.projections.iter().map(|p| p.name.clone()))
+            .collect();
+        modules.projections.remove_orphans(|name| projections.contains(name));
         Ok(modules)
     }
 

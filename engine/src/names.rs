@@ -35,8 +35,16 @@ macro_rules! text_type {
             /// # Errors
             /// [`NameError`] when the text leaves the alphabet or the length.
             pub fn parse(text: &str) -> Result<Self, NameError> {
+                Self::check(text).map(|()| Self(Arc::from(text)))
+            }
+
+            /// Whether it could be parsed.
+            ///
+            /// # Errors
+            /// [`NameError`] when the text leaves the alphabet or the length.
+            pub fn check(text: &str) -> Result<(), NameError> {
                 if $valid(text) {
-                    Ok(Self(Arc::from(text)))
+                    Ok(())
                 } else {
                     Err(NameError { what: $what, rule: $rule })
                 }

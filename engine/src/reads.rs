@@ -12,6 +12,7 @@ mod streams;
 
 use bytes::Bytes;
 
+use crate::decision::format::parse_header;
 use crate::decision::{Decision, parse};
 use crate::event::RecordedEvent;
 use crate::storage::log::{Direction, Log, ReadError};
@@ -22,6 +23,28 @@ pub use decision_page::{
 pub use log_page::log_page;
 pub use stream_page::{StreamPageEnd, stream_page};
 pub use streams::{StreamSummary, streams};
+
+/// The position of the newest event recorded no later than a time, in milliseconds since 1970; 0
+/// before the first. Records are never older than the one before.
+///
+/// # Errors
+/// [`ReadError`] when a record is damaged or the file cannot be read.
+pub fn position_at(log: &Log, time_ms: u64) -> Result<u64, ReadError> {
+    let (mut before, mut after) = (0, log.head().decision + 1);
+    let mut position = 0;
+    while after - before > 1 {
+        let middle = before.midpoint(after);
+        let missing = || ReadError::Damaged(format!("record {middle} is missing"));
+        let header = parse_header(&log.record(middle)?.ok_or_else(missing)?)?;
+        if header.recorded_at_ms <= time_ms {
+            before = middle;
+            position = header.head_before + u64::from(header.event_count);
+        } else {
+            after = middle;
+        }
+    }
+    Ok(position)
+}
 
 /// Which part of a stream, by versions, or of the log, by positions, is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

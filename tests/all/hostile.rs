@@ -263,7 +263,7 @@ fn a_poisoned_event_stops_its_projection_and_says_where() {
             .problem(503, "read_model_behind");
         let status = failed_projection(&server.client);
         assert_eq!(status["position"], 3, "{status}");
-        let error = status["error"].as_str().unwrap_or_default();
+        let error = status["error"]["detail"].as_str().unwrap_or_default();
         assert!(
             error.contains(said) && error.contains("position 4"),
             "{poison}: {error}; {behind}"

@@ -2,6 +2,8 @@
 
 mod exact;
 mod month;
+mod operated;
+mod rebuilt;
 
 use serde_json::{Value, json};
 
@@ -98,7 +100,8 @@ fn what_a_unique_index_cannot_hold_stops_the_projection_before_that_event() {
         .as_array()
         .and_then(|all| all.iter().find(|one| one["projection"] == "names"))
         .expect("is there");
-    let error = names["error"].as_str().expect("an error");
+    let error = names["error"]["detail"].as_str().expect("an error");
+    assert_eq!(names["error"]["event"], "/v1/events/5");
     assert_eq!(names["state"], "failed");
     for said in ["positions 5 to 6", "by_name", "\"a\"", "\"e\""] {
         assert!(error.contains(said), "{said}: {error}");

@@ -104,6 +104,15 @@ fn a_projection_goes_on_under_its_version_only_with_the_same_documents() {
     assert_eq!(rows(&server), before);
     // Under a higher version it is built anew.
     server.install(parcels_projection_v2());
+    let is_there = || {
+        let status = server.client.get("/v1/projections/places").ok().json;
+        let is_there = status["version"] == 2 && status["build"].is_null();
+        if !is_there {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        is_there
+    };
+    assert!((0..3_000).any(|_| is_there()), "it is never there");
     let after = rows(&server);
     assert_eq!(after[0]["document"]["grams"].as_u64(), {
         before[0]["document"]["grams"].as_u64().map(|grams| grams * 1_000)

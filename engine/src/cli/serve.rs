@@ -71,6 +71,12 @@ pub(super) struct ServeArgs {
     /// Documents that one query over a read model may look at
     #[arg(long, value_name = "COUNT")]
     scan_rows: Option<usize>,
+    /// Percent of one core that building a read model anew may take while commands come in
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=100))]
+    build_percent: Option<u32>,
+    /// Time after which a projection that is behind and does not move counts as stalled, in seconds
+    #[arg(long, value_name = "SECONDS")]
+    stalled_after_seconds: Option<u64>,
     /// Bytes of the body of a command
     #[arg(long, value_name = "BYTES")]
     body_bytes: Option<usize>,
@@ -166,6 +172,12 @@ fn options(args: &ServeArgs, compiler: CompilerProgram) -> Options {
     let set = |to: &mut usize, from: Option<usize>| *to = from.unwrap_or(*to);
     set(&mut options.in_flight_commands, args.in_flight_commands);
     set(&mut options.projections.scan_rows, args.scan_rows);
+    if let Some(percent) = args.build_percent {
+        options.projections.build_percent = percent;
+    }
+    if let Some(seconds) = args.stalled_after_seconds {
+        options.projections.stalled_after = Duration::from_secs(seconds);
+    }
     set(&mut options.guests.memory_bytes, args.guest_memory_bytes);
     set(&mut options.guests.component_bytes, args.component_bytes);
     let set = |to: &mut u64, from: Option<u64>| *to = from.unwrap_or(*to);

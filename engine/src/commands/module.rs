@@ -195,6 +195,10 @@ impl ActiveModule {
         }
     }
 
+    pub(super) fn identity(&self) -> Arc<Identity> {
+        Arc::clone(&self.identity)
+    }
+
     /// The module's name.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -75,6 +75,7 @@ kinds! {
         "No active module has the read model";
     UNKNOWN_PROJECTION = "unknown_projection", NOT_FOUND, LASTING,
         "No active module has the projection";
+    UNKNOWN_PARKED = "unknown_parked", NOT_FOUND, LASTING, "Nothing of this id is parked";
     UNKNOWN_QUERY = "unknown_query", NOT_FOUND, LASTING, "The projection has no such query";
     UNKNOWN_DOCUMENT = "unknown_document", NOT_FOUND, LASTING,
         "The read model has no such document";
@@ -90,6 +91,8 @@ kinds! {
     VERSION_EXISTS = "version_exists", CONFLICT, LASTING, "The version exists with other content";
     ACTIVATION_CLASH = "activation_clash", CONFLICT, LASTING,
         "Another active module has the same name";
+    PROJECTION_STATE = "projection_state", CONFLICT, LASTING,
+        "The projection is not in a state for this";
     VERSION_CONFLICT = "version_conflict", PRECONDITION_FAILED, LASTING,
         "The stream is at another version";
     CONDITION_FAILED = "condition_failed", PRECONDITION_FAILED, LASTING,
@@ -128,6 +131,9 @@ kinds! {
         "Whether it was done is not known yet";
     READ_MODEL_BEHIND = "read_model_behind", SERVICE_UNAVAILABLE, PASSING,
         "The read model has not got there yet";
+    BUILDING = "building", SERVICE_UNAVAILABLE, PASSING, "The read model is being built";
+    PAST_FAILED = "past_failed", UNPROCESSABLE_ENTITY, LASTING,
+        "The read model cannot be built as of that position";
     UNAVAILABLE = "unavailable", SERVICE_UNAVAILABLE, PASSING,
         "The log takes nothing at the moment";
     NOT_READY = "not_ready", SERVICE_UNAVAILABLE, PASSING, "The server is not ready";

@@ -7,20 +7,23 @@ use crate::expected::{ExpectedVersion, VersionConflict};
 use crate::json::JsonError;
 use crate::modules::{ActivateError, LimitsError, UploadError};
 use crate::names::NameError;
-use crate::projections::{GuestQueryError, PageError, QueryError};
+use crate::projections::{
+    GuestQueryError, OperateError, PageError, PastError, QueryError, SettingsError,
+};
 use crate::runtime::{CompileError, GateError, GuestError, LoadError};
 use crate::schemas::Violation;
 use crate::storage::log::{AppendError, ReadError, Refusal};
 use crate::storage::read_models::ReadModelError;
 
 use super::error::{
-    ACTIVATION_CLASH, ACTIVATION_REFUSED, BODY_TOO_LARGE, CONDITION_FAILED, CONDITION_TOO_WIDE,
-    CONTENDED, CORRUPTED, DISK_FULL, Expected, Fault, INDEX_NEEDED, INVALID_BODY, INVALID_COMMAND,
-    INVALID_JSON, INVALID_MODULE, INVALID_NAME, INVALID_PARAMETER, KEY_REUSED, Kind, MODULE_BROKEN,
-    MODULE_FAULT, MODULE_LIMIT, MODULE_QUARANTINED, MODULE_THROTTLED, MODULE_TOO_COSTLY, More,
-    NOT_FOLDABLE, OUTCOME_UNKNOWN, Problem, QUERY_REFUSED, SHUTTING_DOWN, STILL_RUNNING,
-    UNAVAILABLE, UNKNOWN_AGGREGATE, UNKNOWN_COMMAND, UNKNOWN_MODULE, UNKNOWN_QUERY,
-    UNKNOWN_VERSION, VERSION_CONFLICT, VERSION_EXISTS,
+    ACTIVATION_CLASH, ACTIVATION_REFUSED, BODY_TOO_LARGE, BUILDING, CONDITION_FAILED,
+    CONDITION_TOO_WIDE, CONTENDED, CORRUPTED, DISK_FULL, Expected, Fault, INDEX_NEEDED,
+    INVALID_BODY, INVALID_COMMAND, INVALID_JSON, INVALID_MODULE, INVALID_NAME, INVALID_PARAMETER,
+    KEY_REUSED, Kind, MODULE_BROKEN, MODULE_FAULT, MODULE_LIMIT, MODULE_QUARANTINED,
+    MODULE_THROTTLED, MODULE_TOO_COSTLY, More, NOT_FOLDABLE, OUTCOME_UNKNOWN, PAST_FAILED,
+    PROJECTION_STATE, Problem, QUERY_REFUSED, SHUTTING_DOWN, STILL_RUNNING, UNAVAILABLE,
+    UNKNOWN_AGGREGATE, UNKNOWN_COMMAND, UNKNOWN_MODULE, UNKNOWN_PARKED, UNKNOWN_PROJECTION,
+    UNKNOWN_QUERY, UNKNOWN_READ_MODEL, UNKNOWN_VERSION, VERSION_CONFLICT, VERSION_EXISTS,
 };
 
 impl From<NameError> for Problem {
@@ -158,6 +161,40 @@ impl From<GuestQueryError> for Problem {
                 })
             }
             GuestQueryError::File(error) => error.into(),
+        }
+    }
+}
+
+impl From<OperateError> for Problem {
+    fn from(error: OperateError) -> Self {
+        let detail = error.to_string();
+        match error {
+            OperateError::Unknown(_) => Self::new(&UNKNOWN_PROJECTION, detail),
+            OperateError::NotParked { .. } => Self::new(&UNKNOWN_PARKED, detail),
+            OperateError::NotNow(_) | OperateError::Settings(SettingsError::TooMany) => {
+                Self::new(&PROJECTION_STATE, detail)
+            }
+            OperateError::Settings(SettingsError::Log(AppendError::NotAccepted(refusal))) => {
+                refusal.into()
+            }
+            OperateError::Settings(SettingsError::Log(_)) => Self::new(&OUTCOME_UNKNOWN, detail),
+            OperateError::File(_) => Self::internal(&detail),
+        }
+    }
+}
+
+impl From<PastError> for Problem {
+    fn from(error: PastError) -> Self {
+        let detail = error.to_string();
+        match error {
+            PastError::Unknown => Self::new(&UNKNOWN_READ_MODEL, detail),
+            PastError::Building { position, required } => {
+                let (position, required) = (Some(position), Some(required));
+                Self::new(&BUILDING, detail).with(More { position, required, ..More::default() })
+            }
+            PastError::TooMany { .. } => Self::new(&BUILDING, detail)
+                .with(More { limit: Some("past_models"), ..More::default() }),
+            PastError::Failed(_) => Self::new(&PAST_FAILED, detail),
         }
     }
 }

@@ -1,14 +1,11 @@
-//! Read models: their list, their rows, one document; and the projections that make them.
+//! Read models: their list, their rows, one document.
 
 use axum::extract::{Request, State};
 use axum::http::Uri;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::projections::{
-    Count, Explain, Filter, ProjectionState, ProjectionStatus, Row, RowsQuery, parse_fields,
-    parse_order,
-};
+use crate::projections::{Count, Explain, Filter, Row, RowsQuery, parse_fields, parse_order};
 use crate::tasks;
 
 use super::answer::{Answer, json, json_response, with_position};
@@ -18,7 +15,7 @@ use super::events::with_next;
 use super::params::{Params, invalid};
 use super::segments::Segments;
 use super::views::raw;
-use super::waiting::{find, min_position};
+use super::waiting::{find, when};
 
 #[derive(Serialize)]
 struct ReadModelsBody<'a> {
@@ -33,24 +30,6 @@ struct ReadModelView<'a> {
     module: &'a str,
     state: &'static str,
     position: u64,
-}
-
-#[derive(Serialize)]
-struct ProjectionsBody<'a> {
-    projections: Vec<ProjectionView<'a>>,
-}
-
-#[derive(Serialize)]
-struct ProjectionView<'a> {
-    projection: &'a str,
-    version: u32,
-    module: &'a str,
-    read_models: &'a [String],
-    state: &'static str,
-    position: u64,
-    lag_events: u64,
-    lag_seconds: f64,
-    error: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -96,42 +75,13 @@ pub(super) async fn list(State(app): State<Shared>, request: Request) -> Answer 
         status.collections.iter().map(|name| ReadModelView {
             name,
             projection: &status.projection,
-            version: status.version,
-            module: &status.module,
-            state: state(status).0,
-            position: status.position,
+            version: status.answering.version,
+            module: &status.answering.module,
+            state: status.answering.state.name(),
+            position: status.answering.position,
         })
     });
     json(&ReadModelsBody { read_models: models.collect() })
-}
-
-/// `GET /v1/projections`.
-pub(super) async fn projections(State(app): State<Shared>, request: Request) -> Answer {
-    Params::parse(request.uri())?.end()?;
-    let projections = app.engine.projections().list();
-    let views = projections.iter().map(|status| {
-        let (state, error) = state(status);
-        ProjectionView {
-            projection: &status.projection,
-            version: status.version,
-            module: &status.module,
-            read_models: &status.collections,
-            state,
-            position: status.position,
-            lag_events: status.lag_events,
-            lag_seconds: std::time::Duration::from_millis(status.lag_ms).as_secs_f64(),
-            error,
-        }
-    });
-    json(&ProjectionsBody { projections: views.collect() })
-}
-
-fn state(status: &ProjectionStatus) -> (&'static str, Option<&str>) {
-    match &status.state {
-        ProjectionState::Live => ("live", None),
-        ProjectionState::CatchingUp => ("catching_up", None),
-        ProjectionState::Failed { reason } => ("failed", Some(reason)),
-    }
 }
 
 /// `GET /v1/read-models/{name}`.
@@ -142,16 +92,16 @@ pub(super) async fn rows(
 ) -> Answer {
     let name = segments.name("name")?;
     let mut params = Params::parse(request.uri())?;
-    let model = find(&app, name.as_str())?;
+    find(&app, name.as_str())?;
     let query = rows_query(&mut params, &app)?;
     let explain = params.parsed::<bool>("explain")?.unwrap_or(false);
-    let least = min_position(&mut params, &app)?;
+    let when = when(&mut params, &app)?;
     params.end()?;
     // A copy: the request's parts are slices of the connection's buffer, and whoever holds one
     // while it waits holds all of it.
     let uri = Uri::try_from(request.uri().to_string()).unwrap_or_default();
     drop((request, segments));
-    least.reach(&model).await?;
+    let (model, _) = when.reach(&app, name.as_str()).await?;
     let page = tasks::blocking(move || model.page(&query)).await;
     let page = page.ok_or_else(|| Problem::internal("a query panicked"))??;
     let mut response = json(&RowsBody {
@@ -212,11 +162,11 @@ pub(super) async fn document(
     let name = segments.name("name")?;
     let key = segments.document_key("key")?;
     let mut params = Params::parse(request.uri())?;
-    let model = find(&app, name.as_str())?;
-    let least = min_position(&mut params, &app)?;
+    find(&app, name.as_str())?;
+    let when = when(&mut params, &app)?;
     params.end()?;
     drop((request, segments));
-    let position = least.reach(&model).await?;
+    let (model, position) = when.reach(&app, name.as_str()).await?;
     let document = model.get(&key)?.ok_or_else(|| {
         Problem::new(
             &UNKNOWN_DOCUMENT,

@@ -2,13 +2,13 @@
 
 use axum::Router;
 use axum::http::{Method, Uri};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 
 use super::app::{App, Shared};
 use super::error::{METHOD_NOT_ALLOWED, Problem, UNKNOWN_ROUTE};
 use super::{
-    appends, bulk, command, decisions, events, guest_queries, health, modules, queries,
-    read_models, states, streams,
+    appends, bulk, command, decisions, events, guest_queries, health, modules, parked, past, pasts,
+    projections, queries, read_models, states, streams,
 };
 
 /// All routes.
@@ -18,6 +18,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/v1/aggregates/{aggregate}/{id}/commands/{command}", post(command::post))
         .route("/v1/commands", post(bulk::post))
         .route("/v1/aggregates/{aggregate}/{id}", get(states::get))
+        .route("/v1/aggregates/{aggregate}/{id}/history", get(past::history))
         .route("/v1/streams/{stream}/events", get(events::of_stream).post(appends::to_one_stream))
         .route("/v1/streams", get(streams::list))
         .route("/v1/events", get(events::of_log).post(appends::to_the_log))
@@ -28,8 +29,23 @@ pub(super) fn router(app: App) -> Router {
         .route("/v1/read-models", get(read_models::list))
         .route("/v1/read-models/{name}", get(read_models::rows))
         .route("/v1/read-models/{name}/{key}", get(read_models::document))
-        .route("/v1/projections", get(read_models::projections))
+        .route("/v1/projections", get(projections::list))
+        .route("/v1/projections/{projection}", get(projections::one))
+        .route("/v1/projections/{projection}/diff", get(projections::diff))
+        .route("/v1/projections/{projection}/rebuild", post(projections::rebuild))
+        .route("/v1/projections/{projection}/swap", post(projections::swap))
+        .route("/v1/projections/{projection}/abort", post(projections::abort))
+        .route("/v1/projections/{projection}/pause", post(projections::pause))
+        .route("/v1/projections/{projection}/resume", post(projections::resume))
+        .route("/v1/projections/{projection}/retry", post(projections::retry))
+        .route("/v1/projections/{projection}/skip", post(projections::skip))
+        .route("/v1/projections/{projection}/policy", put(projections::set_policy))
         .route("/v1/projections/{projection}/queries/{query}", post(guest_queries::post))
+        .route("/v1/projections/{projection}/past", get(pasts::list))
+        .route("/v1/projections/{projection}/past/{position}", delete(pasts::cancel))
+        .route("/v1/parked", get(parked::list))
+        .route("/v1/parked/{id}/retry", post(parked::retry))
+        .route("/v1/parked/{id}/discard", post(parked::discard))
         .route("/v1/modules", get(modules::list).post(modules::upload))
         .route("/v1/modules/{name}", get(modules::one))
         .route("/v1/modules/{name}/versions/{version}", get(modules::version))

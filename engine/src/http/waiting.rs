@@ -1,14 +1,19 @@
 //! Reading one's own writes: waiting until a read model has applied a position.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::commands::Until;
 use crate::projections::ReadModel;
+use crate::reads::position_at;
 
 use super::app::App;
 use super::error::{More, POSITION_BEYOND_HEAD, Problem, READ_MODEL_BEHIND, UNKNOWN_READ_MODEL};
+use super::events::blocking;
 use super::params::{Params, invalid};
+use super::past;
 
 /// A read model that a command's answer waits for.
 #[derive(Debug)]
@@ -78,6 +83,48 @@ pub(super) fn min_position(params: &mut Params, app: &App) -> Result<MinPosition
         return Err(Problem::new(&POSITION_BEYOND_HEAD, detail).with(more));
     }
     Ok(MinPosition { required, wait })
+}
+
+/// When a read model is asked as of.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum When {
+    /// Now, or as soon as it has applied a position.
+    Now(MinPosition),
+    /// As of a point in time, and how long its building is waited for.
+    Then(Until, Duration),
+}
+
+/// `?at=<position or time>&wait=<seconds>`, or what [`min_position`] takes.
+pub(super) fn when(params: &mut Params, app: &App) -> Result<When, Problem> {
+    let Some(text) = params.one("at")? else { return Ok(When::Now(min_position(params, app)?)) };
+    Ok(When::Then(past::point(&text, app)?, params.wait(&app.limits)?))
+}
+
+impl When {
+    /// The read model, once it can be asked, and the position that it has at least.
+    pub(super) async fn reach(self, app: &App, name: &str) -> Result<(ReadModel, u64), Problem> {
+        match self {
+            Self::Now(least) => {
+                let model = find(app, name)?;
+                let position = least.reach(&model).await?;
+                Ok((model, position))
+            }
+            Self::Then(point, wait) => {
+                let (engine, name) = (Arc::clone(&app.engine), name.to_owned());
+                let model = blocking(move || {
+                    let position = match point {
+                        Until::Position(position) | Until::Version(position) => position,
+                        Until::Time(time_ms) => position_at(engine.log(), time_ms)?,
+                    };
+                    Ok(engine.projections().read_model_at(&name, position)?)
+                });
+                let model = model.await?;
+                model.ready(wait).await?;
+                let position = model.position();
+                Ok((model, position))
+            }
+        }
+    }
 }
 
 impl MinPosition {

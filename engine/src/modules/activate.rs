@@ -9,6 +9,7 @@ use super::{ModuleVersion, Modules};
 use crate::commands::{ActiveModule, Meter, Routes};
 use crate::decision::{ActivationRecord, Draft, Hash, parse};
 use crate::names::Name;
+use crate::projections::Maker;
 use crate::runtime::GuestLimits;
 use crate::schemas::Schemas;
 use crate::storage::log::{AppendError, Appended, Submission, Work};
@@ -189,6 +190,10 @@ impl Modules {
             CheckError::Refused(reason) => ActivateError::Refused(reason),
             CheckError::Unreadable(reason) => ActivateError::Broken(reason),
         })?;
+        let (manifest, digest) = (version.manifest.clone(), version.digest);
+        let maker = Maker { manifest, component: component.clone(), digest };
+        let proved = self.projections.prove(&maker, &|digest| self.maker(digest));
+        proved.map_err(ActivateError::Refused)?;
         let module = &version.manifest.name;
         for found in &report.not_folding {
             let (stream, reason) = (&found.stream, &found.reason);
@@ -248,10 +253,22 @@ impl Modules {
         } else {
             self.reroute(&manifest.name, |_| {});
         }
-        self.projections.install(manifest, &component)?;
+        let maker = Maker { manifest: manifest.clone(), component, digest: version.digest };
+        self.projections.install(&maker, &|digest| self.maker(digest))?;
         self.quarantined.write().remove(&manifest.name);
         self.active.write().insert(manifest.name.clone(), Arc::clone(version));
         Ok(())
+    }
+
+    /// The version of a digest, for the documents that it made.
+    fn maker(&self, digest: &Hash) -> Option<Maker> {
+        let versions = self.versions.read();
+        let found = versions.values().flat_map(|of| of.values()).find(|v| v.digest == *digest);
+        let found = found.cloned()?;
+        drop(versions);
+        let (guests, _) = self.limits_of(&found.manifest.name);
+        let component = self.component(&found).ok()?.within(guests);
+        Some(Maker { manifest: found.manifest.clone(), component, digest: found.digest })
     }
 
     /// What compiles the metered form of a component when it is first wanted.

@@ -1,15 +1,18 @@
 //! One batch: from records to the changes a guest makes of them.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 use serde::Serialize;
 
 use super::overlay::Overlay;
+use super::settings::Settings;
 use crate::decision::format::{parse_header, record_hash};
 use crate::decision::{Decision, Kind, parse};
-use crate::event::guest_data;
+use crate::event::{RecordedEvent, guest_data};
 use crate::manifest::ProjectionManifest;
+use crate::names::DocumentKey;
 use crate::runtime::{self, Change, GuestError, ReadModelLook};
 use crate::storage::log::ReadError;
 use crate::storage::read_models::{Checkpoint, View};
@@ -29,11 +32,42 @@ pub(super) fn after(records: &Records) -> Result<Checkpoint, ReadError> {
 /// What a projection makes of events; the inner error is its own.
 pub(super) type Projected = Result<Result<Vec<Change>, String>, GuestError>;
 
+/// Which events a projection gets.
+pub(super) struct Wanted<'a> {
+    pub(super) spec: &'a ProjectionManifest,
+    pub(super) settings: &'a Settings,
+    /// Only events up to this position.
+    pub(super) up_to: u64,
+}
+
+impl Wanted<'_> {
+    fn wants(&self, event: &RecordedEvent<'_>) -> bool {
+        let spec = self.spec;
+        let category = event.stream.and_then(|stream| stream.split_once('-')).map(|(name, _)| name);
+        (spec.event_types.is_empty() || spec.event_types.iter().any(|t| t == event.event_type))
+            && (spec.categories.is_empty()
+                || category.is_some_and(|category| spec.categories.iter().any(|c| c == category)))
+            && event.position <= self.up_to
+            && !self.settings.leaves_out(event.position)
+    }
+
+    /// The positions of those of a record.
+    pub(super) fn positions(&self, records: &Records) -> Result<Vec<u64>, ReadError> {
+        let mut positions = Vec::new();
+        for record in records.iter() {
+            let decision = parse(record)?;
+            let wanted = decision.events.iter().filter(|event| self.wants(event));
+            positions.extend(wanted.map(|event| event.position));
+        }
+        Ok(positions)
+    }
+}
+
 /// Lets a projection make changes of those events of the records that it wants. An event that it
 /// does not want costs no call.
 pub(super) fn project(
     records: &Records,
-    spec: &ProjectionManifest,
+    wanted: &Wanted<'_>,
     project: impl FnOnce(&[runtime::RecordedEvent<'_>]) -> Projected,
 ) -> Result<Result<Vec<Change>, String>, ProjectError> {
     let decisions = records
@@ -41,33 +75,41 @@ pub(super) fn project(
         .map(|record| parse(record))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|damage| ProjectError::Read(damage.into()))?;
-    let texts: Vec<_> = decisions
-        .iter()
-        .flat_map(|decision| {
-            let wanted: Vec<_> =
-                decision.events.iter().filter(|event| wants(spec, event)).collect();
-            let meta: Arc<str> = if wanted.is_empty() { "".into() } else { meta(decision).into() };
-            wanted.into_iter().map(move |event| {
-                let data = guest_data(event.content_type, event.data);
-                (event, event.id.to_string(), data, Arc::clone(&meta))
-            })
-        })
-        .collect();
-    if texts.is_empty() {
+    let (mut texts, mut all) = (Vec::new(), Vec::new());
+    for decision in &decisions {
+        let mut meta = None;
+        for event in decision.events.iter().filter(|event| wanted.wants(event)) {
+            let meta = meta.get_or_insert_with(|| put(&mut texts, |out| put_meta(out, decision)));
+            let meta = meta.clone();
+            let id = put(&mut texts, |out| event.id.put(out));
+            all.push((event, guest_data(event.content_type, event.data), id, meta));
+        }
+    }
+    if all.is_empty() {
         return Ok(Ok(Vec::new()));
     }
-    let events: Vec<_> = texts
+    // JSON and ids are nothing else.
+    let texts = String::from_utf8(texts).unwrap_or_default();
+    let text = |range: &Range<usize>| texts.get(range.clone()).unwrap_or_default();
+    let events: Vec<_> = all
         .iter()
-        .map(|(event, id, data, meta)| runtime::RecordedEvent {
-            event_id: id,
+        .map(|(event, data, id, meta)| runtime::RecordedEvent {
+            event_id: text(id),
             position: event.position,
             part: 0,
             event: runtime::Event::of(event, data),
-            meta,
+            meta: text(meta),
         })
         .collect();
     let changes = project(&events).map_err(ProjectError::Guest)?;
-    Ok(changes.and_then(|changes| checked(spec, changes)))
+    Ok(changes.and_then(|changes| checked(wanted.spec, changes)))
+}
+
+/// Appends a text to those of a batch, which lie in one piece of memory, and answers where it is.
+fn put(texts: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>)) -> Range<usize> {
+    let start = texts.len();
+    put(texts);
+    start..texts.len()
 }
 
 /// Why a batch could not be projected.
@@ -86,13 +128,6 @@ impl std::fmt::Display for ProjectError {
     }
 }
 
-fn wants(spec: &ProjectionManifest, event: &crate::event::RecordedEvent<'_>) -> bool {
-    let category = event.stream.and_then(|stream| stream.split_once('-')).map(|(name, _)| name);
-    (spec.event_types.is_empty() || spec.event_types.iter().any(|t| t == event.event_type))
-        && (spec.categories.is_empty()
-            || category.is_some_and(|category| spec.categories.iter().any(|c| c == category)))
-}
-
 #[derive(Serialize)]
 struct Meta<'a> {
     decision: u64,
@@ -105,7 +140,7 @@ struct Meta<'a> {
     causation_id: Option<&'a str>,
 }
 
-fn meta(decision: &Decision<'_>) -> String {
+fn put_meta(out: &mut Vec<u8>, decision: &Decision<'_>) {
     let command = match &decision.kind {
         Kind::Command(record) => Some(record),
         Kind::Activation(_) | Kind::Append(_) | Kind::Act(_) => None,
@@ -117,7 +152,8 @@ fn meta(decision: &Decision<'_>) -> String {
         correlation_id: command.map(|command| command.context.correlation_id),
         causation_id: command.map(|command| command.context.causation_id),
     };
-    serde_json::to_string(&meta).unwrap_or_else(|_| "{}".to_owned())
+    // Memory takes whatever is written to it.
+    let _ = serde_json::to_writer(out, &meta);
 }
 
 /// A guest may write only to its own collections, and only documents that are JSON.
@@ -133,7 +169,7 @@ fn checked(spec: &ProjectionManifest, changes: Vec<Change>) -> Result<Vec<Change
             Change::Delete((collection, key)) => (collection, key),
         };
         own(spec, collection)?;
-        crate::names::DocumentKey::parse(key).map_err(|error| format!("{key:?}: {error}"))?;
+        DocumentKey::check(key).map_err(|error| format!("{key:?}: {error}"))?;
     }
     Ok(changes)
 }

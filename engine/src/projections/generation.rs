@@ -21,6 +21,8 @@ pub(super) struct Generation {
     overlay: Arc<RwLock<Overlay>>,
     unique: Vec<Unique>,
     limits: ProjectionLimits,
+    /// Whether someone may be waiting for it.
+    is_read: bool,
     /// What was taken in; what the file has may be older.
     at: Checkpoint,
     /// Since when something that was taken in is not in the file.
@@ -35,6 +37,7 @@ impl Generation {
         spec: &ProjectionManifest,
         at: Checkpoint,
         limits: ProjectionLimits,
+        is_read: bool,
     ) -> Self {
         let collections = super::collections(spec).into_iter();
         let unique = collections.flat_map(|collection| {
@@ -47,6 +50,7 @@ impl Generation {
             overlay: Arc::default(),
             unique: unique.collect(),
             limits,
+            is_read,
             at,
             gathered: None,
             unsynced: None,
@@ -90,9 +94,12 @@ impl Generation {
     /// Whether so much is gathered that it should be written, though there is more to come.
     pub(super) fn is_full(&self) -> bool {
         let overlay = self.overlay.read();
-        overlay.bytes() >= self.limits.overlay_bytes
+        let longest =
+            if self.is_read { self.limits.overlay_for } else { self.limits.build_overlay_for };
+        // As much again may be kept of what is written.
+        overlay.changed_bytes() >= self.limits.overlay_bytes / 2
             || overlay.was_scanned()
-            || self.gathered.is_some_and(|since| since.elapsed() >= self.limits.overlay_for)
+            || self.gathered.is_some_and(|since| since.elapsed() >= longest)
     }
 
     /// Writes what is gathered; durably when that is due.
@@ -100,12 +107,12 @@ impl Generation {
         self.gathered = None;
         let is_durable = self.is_sync_due();
         let mut overlay = self.overlay.write();
-        if overlay.is_empty() && !is_durable {
+        if overlay.is_written() && !is_durable {
             return Ok(());
         }
-        let bytes = overlay.bytes();
+        let bytes = overlay.changed_bytes();
         self.file.apply(overlay.changes(), &self.at, is_durable)?;
-        overlay.clear();
+        overlay.written(self.limits.overlay_bytes);
         match &mut self.unsynced {
             Some(_) if is_durable => self.unsynced = None,
             Some((_, written)) => *written += bytes,
@@ -128,8 +135,13 @@ impl Generation {
         self.gathered = None;
         let mut overlay = self.overlay.write();
         self.file.apply(overlay.changes(), &self.at, true)?;
-        overlay.clear();
+        overlay.written(self.limits.overlay_bytes);
         Ok(())
+    }
+
+    /// From now on someone may be waiting for it.
+    pub(super) fn is_read_now(&mut self) {
+        self.is_read = true;
     }
 
     /// Forgets what is gathered and opens the file again.

@@ -7,8 +7,9 @@ use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Running;
 use super::batch::Look;
+use super::projection::Projection;
+use super::running::Running;
 use crate::runtime::{Component, GuestError, Instance};
 use crate::storage::read_models::ReadModelError;
 
@@ -55,7 +56,7 @@ impl Answerers {
 /// A handle to the queries of one projection.
 #[derive(Clone, Debug)]
 pub struct GuestQueries {
-    running: Arc<Running>,
+    projection: Arc<Projection>,
 }
 
 /// A turn among the queries that are answered at a time; it ends with this.
@@ -63,8 +64,8 @@ pub struct GuestQueries {
 pub struct Turn(#[expect(dead_code, reason = "it is held")] OwnedSemaphorePermit);
 
 impl GuestQueries {
-    pub(super) fn new(running: Arc<Running>) -> Self {
-        Self { running }
+    pub(super) fn new(projection: Arc<Projection>) -> Self {
+        Self { projection }
     }
 
     /// Whether there is a query of this name.
@@ -72,7 +73,7 @@ impl GuestQueries {
     /// # Errors
     /// [`GuestQueryError::Unknown`], naming those there are.
     pub fn check(&self, query: &str) -> Result<(), GuestQueryError> {
-        let spec = &self.running.spec;
+        let spec = &self.projection.answering().spec;
         if spec.queries.iter().any(|known| known.name == query) {
             return Ok(());
         }
@@ -88,7 +89,7 @@ impl GuestQueries {
 
     /// Waits for a turn.
     pub async fn turn(&self) -> Option<Turn> {
-        let at_once = Arc::clone(&self.running.answerers.at_once);
+        let at_once = Arc::clone(&self.projection.answering().answerers.at_once);
         // It is never closed.
         at_once.acquire_owned().await.ok().map(Turn)
     }
@@ -96,8 +97,9 @@ impl GuestQueries {
     /// One of the projection's read models, to wait for: they move together.
     #[must_use]
     pub fn read_model(&self, limits: &super::ProjectionLimits) -> Option<super::ReadModel> {
-        let name = self.running.spec.collections.first()?.name.clone();
-        Some(super::ReadModel::new(name, Arc::clone(&self.running), limits.clone()))
+        let name = self.projection.answering().spec.collections.first()?.name.clone();
+        let source = super::read_model::Source::Now(Arc::clone(&self.projection));
+        Some(super::ReadModel::new(name, source, limits.clone()))
     }
 
     /// Asks the module: JSON in and out. It blocks.
@@ -106,7 +108,8 @@ impl GuestQueries {
     /// [`GuestQueryError`].
     pub fn answer(&self, query: &str, parameters: &str) -> Result<String, GuestQueryError> {
         self.check(query)?;
-        let Running { spec, module, answerers, file, .. } = &*self.running;
+        let answering = self.projection.answering();
+        let Running { spec, module, answerers, file, .. } = &*answering;
         let view = file.view().map_err(GuestQueryError::File)?;
         let look = Look { view, overlay: Arc::default(), spec: Arc::clone(spec) };
         let failed = |error| GuestQueryError::Guest(module.clone(), error);

@@ -1,5 +1,8 @@
-//! Changes that are not in the file yet. A projection that is behind gathers many before it writes
-//! them: a document that is changed a hundred times is then written once.
+//! Documents in memory over a file: those that changed and are not in it yet, and those that were
+//! written last, since who changes a document reads it first.
+//!
+//! A projection that is behind gathers many changes before it writes them: a document that is
+//! changed a hundred times is then written once, and never read back.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -13,19 +16,39 @@ use crate::storage::read_models::{Conflict, ReadModelError, RowChange, View, Wri
 /// What an entry costs besides its bytes, about.
 const ENTRY_BYTES: usize = 96;
 
-/// By key. Not in their order: looking one up is what costs, and they are sorted when they are
-/// written.
-type Documents = HashMap<String, Option<String>>;
+/// By key. Not in their order: looking one up is what costs, and those that changed are sorted when
+/// they are written.
+type Documents = HashMap<String, Document>;
 
-/// Changes over a file, each document's last.
+/// A document, or that there is none.
+#[derive(Debug)]
+struct Document {
+    json: Option<String>,
+    /// Whether it is not in the file yet.
+    is_changed: bool,
+}
+
+/// Changes over a file, each document's last, and what is in the file as far as it is remembered.
 #[derive(Debug, Default)]
 pub(super) struct Overlay {
     /// By collection; there are few.
-    collections: Vec<(String, Documents)>,
+    tables: Vec<Table>,
+    /// Bytes of all, about.
     bytes: usize,
+    /// Bytes of what changed, about.
+    changed_bytes: usize,
     /// Whether someone wanted documents in their order.
     was_scanned: AtomicBool,
     owners: Owners,
+}
+
+/// The documents of one collection.
+#[derive(Debug)]
+struct Table {
+    collection: String,
+    documents: Documents,
+    /// The keys of those that changed.
+    changed: Vec<String>,
 }
 
 /// Who has which values of which unique index, as far as it changed: the index by its place in the
@@ -43,9 +66,9 @@ pub(super) struct Unique {
 type Net = BTreeMap<(String, String), Option<String>>;
 
 impl Overlay {
-    /// Bytes that it holds, about.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
+    /// Bytes of what is not in the file yet, about.
+    pub(super) fn changed_bytes(&self) -> usize {
+        self.changed_bytes
     }
 
     /// Whether it should stay small, since someone wants documents in their order.
@@ -53,12 +76,35 @@ impl Overlay {
         self.was_scanned.load(Ordering::Relaxed)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.collections.iter().all(|(_, documents)| documents.is_empty())
+    /// Whether everything is in the file.
+    pub(super) fn is_written(&self) -> bool {
+        self.tables.iter().all(|table| table.changed.is_empty())
     }
 
+    /// Forgets everything.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
+    }
+
+    /// What changed is in the file now, and is kept as long as there is room.
+    pub(super) fn written(&mut self, most_bytes: usize) {
+        let is_full = self.bytes > most_bytes;
+        for Table { documents, changed, .. } in &mut self.tables {
+            if is_full {
+                documents.retain(|_, document| document.is_changed);
+            }
+            for key in changed.drain(..) {
+                if let Some(document) = documents.get_mut(&key) {
+                    document.is_changed = false;
+                }
+            }
+        }
+        if is_full {
+            self.bytes = self.changed_bytes;
+        }
+        self.changed_bytes = 0;
+        self.owners.clear();
+        self.was_scanned = AtomicBool::new(false);
     }
 
     /// Takes changes in, the last of each document.
@@ -157,35 +203,42 @@ impl Overlay {
         }
     }
 
-    fn put(&mut self, collection: String, key: String, document: Option<String>) {
-        let at = self.collections.iter().position(|(name, _)| *name == collection);
+    fn put(&mut self, collection: String, key: String, json: Option<String>) {
+        let at = self.tables.iter().position(|table| table.collection == collection);
         let at = at.unwrap_or_else(|| {
-            self.collections.push((collection, Documents::new()));
-            self.collections.len() - 1
+            let (documents, changed) = (Documents::new(), Vec::new());
+            self.tables.push(Table { collection, documents, changed });
+            self.tables.len() - 1
         });
-        let Some((_, documents)) = self.collections.get_mut(at) else { return };
-        let added = document.as_ref().map_or(0, String::len);
-        match documents.entry(key) {
+        let Some(table) = self.tables.get_mut(at) else { return };
+        let after = bytes(&key, json.as_ref());
+        match table.documents.entry(key) {
             Entry::Occupied(mut entry) => {
-                let gone = entry.insert(document).map_or(0, |document| document.len());
-                self.bytes = (self.bytes + added).saturating_sub(gone);
+                let before = bytes(entry.key(), entry.get().json.as_ref());
+                let old = entry.insert(Document { json, is_changed: true });
+                self.bytes = (self.bytes + after).saturating_sub(before);
+                if old.is_changed {
+                    self.changed_bytes = (self.changed_bytes + after).saturating_sub(before);
+                    return;
+                }
+                table.changed.push(entry.key().clone());
             }
             Entry::Vacant(entry) => {
-                self.bytes += entry.key().len() + added + ENTRY_BYTES;
-                entry.insert(document);
+                table.changed.push(entry.key().clone());
+                self.bytes += after;
+                entry.insert(Document { json, is_changed: true });
             }
         }
+        self.changed_bytes += after;
     }
 
     /// All changes, as the storage takes them: by collection, in the order of their keys.
     pub(super) fn changes(&self) -> impl Iterator<Item = RowChange<'_>> {
-        self.collections.iter().flat_map(|(collection, documents)| {
-            let mut sorted: Vec<_> = documents.iter().collect();
-            sorted.sort_unstable_by_key(|(key, _)| *key);
-            sorted.into_iter().map(move |(key, document)| RowChange {
-                collection,
+        self.tables.iter().flat_map(|table| {
+            table.sorted().map(|(key, document)| RowChange {
+                collection: &table.collection,
                 key,
-                document: document.as_deref(),
+                document,
             })
         })
     }
@@ -197,8 +250,8 @@ impl Overlay {
         collection: &str,
         key: &str,
     ) -> Result<Option<String>, ReadModelError> {
-        match self.documents(collection).and_then(|documents| documents.get(key)) {
-            Some(document) => Ok(document.clone()),
+        match self.table(collection).and_then(|table| table.documents.get(key)) {
+            Some(document) => Ok(document.json.clone()),
             None => view.get(collection, key),
         }
     }
@@ -214,25 +267,20 @@ impl Overlay {
     ) -> Result<(), ReadModelError> {
         self.was_scanned.store(true, Ordering::Relaxed);
         let range = (from, Bound::Unbounded);
-        let documents = self.documents(collection).into_iter().flatten();
-        let inside =
-            documents.filter(|(key, _)| RangeBounds::<str>::contains(&range, key.as_str()));
-        let sorted: BTreeMap<_, _> = inside.collect();
-        let mut changed = sorted.into_iter().peekable();
-        let mut offer = |key: &str, document: &Option<String>| {
-            document.as_ref().is_none_or(|document| each(key, document))
-        };
+        let changed = self.table(collection).into_iter().flat_map(Table::sorted);
+        let mut changed =
+            changed.filter(|(key, _)| RangeBounds::<str>::contains(&range, *key)).peekable();
+        let mut offer =
+            |key: &str, document: Option<&str>| document.is_none_or(|document| each(key, document));
         let mut go_on = true;
         view.scan(collection, from, |key, document| {
-            while let Some((changed, document)) =
-                changed.next_if(|(changed, _)| changed.as_str() < key)
-            {
+            while let Some((changed, document)) = changed.next_if(|(changed, _)| *changed < key) {
                 go_on = go_on && offer(changed, document);
             }
             go_on = go_on
-                && match changed.next_if(|(changed, _)| changed.as_str() == key) {
+                && match changed.next_if(|(changed, _)| *changed == key) {
                     Some((_, document)) => offer(key, document),
-                    None => offer(key, &Some(document.to_owned())),
+                    None => offer(key, Some(document)),
                 };
             go_on
         })?;
@@ -242,9 +290,24 @@ impl Overlay {
         Ok(())
     }
 
-    fn documents(&self, collection: &str) -> Option<&Documents> {
-        self.collections.iter().find(|(name, _)| name == collection).map(|(_, found)| found)
+    fn table(&self, collection: &str) -> Option<&Table> {
+        self.tables.iter().find(|table| table.collection == collection)
     }
+}
+
+impl Table {
+    /// What changed, in the order of keys.
+    fn sorted(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        let mut keys: Vec<&str> = self.changed.iter().map(String::as_str).collect();
+        keys.sort_unstable();
+        let found = |key| Some((key, self.documents.get(key)?.json.as_deref()));
+        keys.into_iter().filter_map(found)
+    }
+}
+
+/// Bytes of an entry, about.
+fn bytes(key: &str, json: Option<&String>) -> usize {
+    key.len() + json.map_or(0, String::len) + ENTRY_BYTES
 }
 
 /// The unique indexes of a collection, with their places in the list.

@@ -3,17 +3,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ProjectionLimits;
+use super::pasts::{Past, PastError};
+use super::projection::Projection;
 use super::query::{QueryError, RowsQuery, page};
-use super::{ProjectionLimits, Running};
 use crate::names::DocumentKey;
-use crate::storage::read_models::ReadModelError;
+use crate::storage::read_models::{ReadModelError, View};
 
-/// A handle to one read model of the projection version that was active when it was taken.
+/// A handle to one read model, whichever generation of its projection answers.
 #[derive(Clone, Debug)]
 pub struct ReadModel {
     name: String,
-    running: Arc<Running>,
+    source: Source,
     limits: ProjectionLimits,
+}
+
+/// Where documents come from.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    /// Whatever generation answers.
+    Now(Arc<Projection>),
+    /// What was, as of a position.
+    Then(Arc<Past>),
 }
 
 /// A document and its key.
@@ -87,8 +98,8 @@ impl std::fmt::Display for PageError {
 impl std::error::Error for PageError {}
 
 impl ReadModel {
-    pub(super) fn new(name: String, running: Arc<Running>, limits: ProjectionLimits) -> Self {
-        Self { name, running, limits }
+    pub(super) fn new(name: String, source: Source, limits: ProjectionLimits) -> Self {
+        Self { name, source, limits }
     }
 
     /// Its name.
@@ -97,28 +108,53 @@ impl ReadModel {
         &self.name
     }
 
-    /// The projection that makes it.
-    #[must_use]
-    pub fn projection(&self) -> &str {
-        &self.running.spec.name
-    }
-
     /// The newest position it has applied.
     #[must_use]
     pub fn position(&self) -> u64 {
-        self.running.progress.borrow().position
+        match &self.source {
+            Source::Now(projection) => projection.answering().at().position,
+            Source::Then(past) => past.position,
+        }
+    }
+
+    /// Waits until it can be asked: one that is as of a position has to be built.
+    ///
+    /// # Errors
+    /// [`PastError`], how far it is or why it cannot be built.
+    pub async fn ready(&self, wait: Duration) -> Result<(), PastError> {
+        match &self.source {
+            Source::Now(_) => Ok(()),
+            Source::Then(past) => past.ready(wait).await,
+        }
     }
 
     /// Waits until it has applied a position, and answers the one it has.
     ///
     /// # Errors
-    /// The position it has, when the time is up or the projection was stopped.
+    /// The position it has, when the time is up or the projection was removed.
     pub async fn wait_for(&self, position: u64, wait: Duration) -> Result<u64, u64> {
-        let mut progress = self.running.progress.subscribe();
-        let reached = progress.wait_for(|checkpoint| checkpoint.position >= position);
-        match tokio::time::timeout(wait, reached).await {
-            Ok(Ok(checkpoint)) => Ok(checkpoint.position),
-            Ok(Err(_)) | Err(_) => Err(self.position()),
+        match tokio::time::timeout(wait, self.reached(position)).await {
+            Ok(Some(reached)) => Ok(reached),
+            Ok(None) | Err(_) => Err(self.position()),
+        }
+    }
+
+    /// None: nothing answers any more.
+    async fn reached(&self, position: u64) -> Option<u64> {
+        let Source::Now(projection) = &self.source else {
+            return Some(self.position()).filter(|reached| *reached >= position);
+        };
+        loop {
+            let answering = projection.answering();
+            let mut progress = answering.progress.subscribe();
+            let moved = progress.wait_for(|now| now.at.position >= position || now.is_replaced);
+            let now = *moved.await.ok()?;
+            if now.at.position >= position {
+                return Some(now.at.position);
+            }
+            if Arc::ptr_eq(&answering, &projection.answering()) {
+                return None;
+            }
         }
     }
 
@@ -127,7 +163,20 @@ impl ReadModel {
     /// # Errors
     /// [`ReadModelError`] when the file cannot be read.
     pub fn get(&self, key: &DocumentKey) -> Result<Option<String>, ReadModelError> {
-        self.running.file.view()?.get(&self.name, key.as_str())
+        self.view()?.1.get(&self.name, key.as_str())
+    }
+
+    /// The documents, and the position that they have or an earlier one.
+    fn view(&self) -> Result<(u64, Arc<View>), ReadModelError> {
+        match &self.source {
+            Source::Now(projection) => {
+                let answering = projection.answering();
+                // Read before the view is taken, so that it never claims more than the view has.
+                let position = answering.at().position;
+                Ok((position, answering.file.view()?))
+            }
+            Source::Then(past) => Ok((past.position, past.file.view()?)),
+        }
     }
 
     /// A page of documents. It blocks.
@@ -135,9 +184,7 @@ impl ReadModel {
     /// # Errors
     /// [`PageError`] when the query asks for too much or the file cannot be read.
     pub fn page(&self, query: &RowsQuery) -> Result<RowsPage, PageError> {
-        // Read before the view is taken, so that it never claims more than the view has.
-        let position = self.position();
-        let view = self.running.file.view().map_err(PageError::File)?;
+        let (position, view) = self.view().map_err(PageError::File)?;
         page(&view, &self.name, query, &self.limits, position)
     }
 }

@@ -1,11 +1,12 @@
 //! Projecting a log on the calling thread, by whatever makes changes of events: what benches
-//! compare. It is the way of every projection that is behind.
+//! compare. It is the way of a generation that is built.
 
 use std::sync::Arc;
 
 use super::ProjectionLimits;
-use super::batch::{self, ProjectError, Projected};
+use super::batch::{self, ProjectError, Projected, Wanted};
 use super::generation::Generation;
+use super::settings::Settings;
 use crate::manifest::ProjectionManifest;
 use crate::runtime::{ReadModelLook, RecordedEvent};
 use crate::storage::log::Log;
@@ -26,12 +27,14 @@ pub fn replay(
     let said = |error: &dyn std::fmt::Debug| format!("{error:?}");
     let (feed, spec) = (Feed::new(log.clone(), limits.feed), Arc::new(spec.clone()));
     let at = file.checkpoint().map_err(|error| said(&error))?.unwrap_or(Checkpoint::START);
-    let mut generation = Generation::new(Arc::clone(file), &spec, at, limits.clone());
+    let settings = Settings::default();
+    let mut generation = Generation::new(Arc::clone(file), &spec, at, limits.clone(), false);
     loop {
         let next = generation.at().decision + 1;
         let Some(records) = feed.read(next).map_err(|error| said(&error))? else { break };
         let look = Arc::new(generation.look(&spec).map_err(|error| said(&error))?);
-        let changes = batch::project(&records, &spec, |events| project(events, look));
+        let wanted = Wanted { spec: &spec, settings: &settings, up_to: u64::MAX };
+        let changes = batch::project(&records, &wanted, |events| project(events, look));
         let changes = changes.map_err(|error: ProjectError| said(&error))??;
         let after = batch::after(&records).map_err(|error| said(&error))?;
         generation.take(changes, after).map_err(|error| said(&error))?;

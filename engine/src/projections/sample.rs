@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::batch::{self, own};
+use super::batch::{self, Wanted, own};
+use super::settings::Settings;
 use crate::manifest::ProjectionManifest;
 use crate::names::{EventType, Name};
 use crate::query::{Query, QueryItem};
@@ -56,14 +57,15 @@ impl Sample {
         (component, module): (&Component, &str),
     ) -> Result<Documents, String> {
         let memory = Arc::new(Memory { spec: spec.clone(), documents: Mutex::default() });
-        let mut instance = None;
+        let (mut instance, settings) = (None, Settings::default());
         for records in self.0.chunks(BATCH) {
             let mut one = match instance.take().filter(|one: &Instance| !one.is_spent()) {
                 Some(one) => one,
                 None => component.instantiate(module).map_err(|error| error.to_string())?,
             };
             let look: Arc<dyn ReadModelLook> = Arc::<Memory>::clone(&memory);
-            let changes = batch::project(&Records::from(records.to_vec()), spec, |events| {
+            let wanted = Wanted { spec, settings: &settings, up_to: u64::MAX };
+            let changes = batch::project(&Records::from(records.to_vec()), &wanted, |events| {
                 one.project(&spec.name, events, look)
             });
             memory.take(changes.map_err(|error| error.to_string())??);

@@ -14,6 +14,7 @@ mod recent;
 mod records;
 mod replay;
 mod row;
+mod rows;
 mod segments;
 mod settle;
 mod work;

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use redb::{Database, Durability, TableDefinition, WriteTransaction};
+use redb::{Database, Durability, ReadableDatabase, TableDefinition, WriteTransaction};
 
 use crate::decision::Hash;
 use crate::document::Index;
@@ -23,6 +23,8 @@ pub use view::{IndexView, View};
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const CHECKPOINT: &str = "checkpoint";
+/// The digest of the component that makes it.
+const MAKER: &str = "maker";
 /// What the names of the tables of documents begin with.
 const ROWS: &str = "rows:";
 
@@ -125,7 +127,7 @@ impl From<ReadModelError> for WriteError {
 
 /// An open file.
 pub struct ReadModelFile {
-    path: PathBuf,
+    path: RwLock<PathBuf>,
     collections: RwLock<Vec<Collection>>,
     /// None while it is being opened again.
     open: RwLock<Option<Open>>,
@@ -151,7 +153,7 @@ impl ReadModelFile {
     /// [`ReadModelError`] when it cannot be used, or was made for other read models.
     pub fn open(path: &Path, collections: Vec<Collection>) -> Result<Self> {
         let file = Self {
-            path: path.to_owned(),
+            path: RwLock::new(path.to_owned()),
             collections: RwLock::new(collections),
             open: RwLock::new(None),
         };
@@ -167,7 +169,7 @@ impl ReadModelFile {
         let mut slot = self.open.write();
         drop(slot.take());
         let mut builder = Database::builder();
-        let database = builder.set_cache_size(PAGE_CACHE_BYTES).create(&self.path);
+        let database = builder.set_cache_size(PAGE_CACHE_BYTES).create(&*self.path.read());
         let database = database.map_err(failed)?;
         indexes::reconcile(&database, &self.collections.read())?;
         let view = RwLock::new(Arc::new(View::of(&database)?));
@@ -175,17 +177,42 @@ impl ReadModelFile {
         Ok(())
     }
 
-    /// Changes which indexes there are. New ones answer once [`ReadModelFile::build`] has made
-    /// them; those that are no longer declared go when all declared ones do.
+    /// Says which component makes it from now on, and changes which indexes there are. New ones
+    /// answer once [`ReadModelFile::build`] has made them; those that are no longer declared go
+    /// when all declared ones do.
     ///
     /// # Errors
-    /// [`ReadModelError`] when nothing was changed.
-    pub fn declare(&self, collections: Vec<Collection>) -> Result<()> {
+    /// [`ReadModelError`]; each of the two is changed or not.
+    pub fn declare(&self, collections: Vec<Collection>, maker: &Hash) -> Result<()> {
         self.with(|open| {
             indexes::reconcile(&open.database, &collections)?;
             *self.collections.write() = collections;
+            let write = open.database.begin_write().map_err(failed)?;
+            let mut meta = write.open_table(META).map_err(failed)?;
+            meta.insert(MAKER, maker.as_slice()).map_err(failed)?;
+            drop(meta);
+            write.commit().map_err(failed)?;
             open.look_again()
         })
+    }
+
+    /// The component that makes a file; none where the file does not say, or cannot be read.
+    #[must_use]
+    pub fn maker_of(path: &Path) -> Option<Hash> {
+        let database = Database::builder().set_cache_size(PAGE_CACHE_BYTES).create(path).ok()?;
+        let meta = database.begin_read().ok()?.open_table(META).ok()?;
+        meta.get(MAKER).ok()??.value().try_into().ok()
+    }
+
+    /// Gives the file another name, in place of what has it.
+    ///
+    /// # Errors
+    /// [`ReadModelError`] when it has the one that it had.
+    pub fn move_to(&self, path: &Path) -> Result<()> {
+        let mut current = self.path.write();
+        std::fs::rename(&*current, path).map_err(failed)?;
+        path.clone_into(&mut current);
+        Ok(())
     }
 
     /// Whether it is of these read models, whatever their indexes.

@@ -8,8 +8,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use metrics::Counter;
 use parking_lot::Mutex;
 
+use crate::decision::format::parse_header;
 use crate::storage::log::{Direction, Log, ReadError};
 
 /// What a feed may use. Each has a default with a reason.
@@ -30,12 +32,19 @@ impl Default for FeedLimits {
 }
 
 /// Reads the log for many.
-#[derive(Debug)]
 pub struct Feed {
     log: Log,
     limits: FeedLimits,
     /// The newest last. Held while a part is read, so that others wait for it.
     parts: Mutex<VecDeque<Arc<Part>>>,
+    /// Counts what was read of the log, for however many.
+    read_events: Counter,
+}
+
+impl std::fmt::Debug for Feed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Feed")
+    }
 }
 
 /// Records that follow each other.
@@ -63,7 +72,8 @@ impl Feed {
     /// Nothing was read yet.
     #[must_use]
     pub fn new(log: Log, limits: FeedLimits) -> Self {
-        Self { log, limits, parts: Mutex::default() }
+        let read_events = metrics::counter!("factum_feed_read_events_total");
+        Self { log, limits, parts: Mutex::default(), read_events }
     }
 
     /// The records from a decision on, within the limits; none at the head.
@@ -102,6 +112,9 @@ impl Feed {
                 records.push(record);
             }
         }
+        let events =
+            |record: &Bytes| parse_header(record).map_or(0, |header| u64::from(header.event_count));
+        self.read_events.increment(records.iter().map(events).sum());
         Ok(Part { first, records })
     }
 }

@@ -37,6 +37,22 @@ guest! {
     counting_indexed, "tests/guests/counting", ["indexed"]
 }
 guest! {
+    /// Plain projections, version 1.2.0, which take what the others cannot.
+    counting_mended, "tests/guests/counting", ["mended"]
+}
+guest! {
+    /// Plain projections, version 1.3.0, which count otherwise without saying so.
+    counting_otherwise, "tests/guests/counting", ["otherwise"]
+}
+guest! {
+    /// Plain projections, version 3.0.0, which count twice as version 2 of the projection.
+    counting_twice, "tests/guests/counting", ["twice"]
+}
+guest! {
+    /// Ten projections that count deposits.
+    counting_deposits, "tests/guests/counting", ["bench"]
+}
+guest! {
     /// Everything a guest must not do.
     hostile, "tests/guests/hostile", []
 }

@@ -14,9 +14,13 @@ use super::append;
 use crate::harness::{Client, Random, Server, counting_indexed, under_kills};
 
 /// What the counts must be: the log, folded a second time.
-fn fold(client: &Client) -> BTreeMap<String, Value> {
+pub fn fold(client: &Client) -> BTreeMap<String, Value> {
+    fold_of(&client.all_events())
+}
+
+pub fn fold_of(events: &[Value]) -> BTreeMap<String, Value> {
     let mut counts = BTreeMap::<String, (u64, u64)>::new();
-    for event in client.all_events() {
+    for event in events {
         let id = event["stream"].as_str().and_then(|stream| stream.split_once('-'));
         let row = counts.entry(id.expect("a stream").1.to_owned()).or_default();
         *row = (row.0 + 1, row.1 + event["position"].as_u64().expect("a number"));
@@ -26,7 +30,7 @@ fn fold(client: &Client) -> BTreeMap<String, Value> {
     counts.into_iter().map(document).collect()
 }
 
-fn rows(client: &Client, query: &str) -> BTreeMap<String, Value> {
+pub fn rows(client: &Client, query: &str) -> BTreeMap<String, Value> {
     let path = format!("/v1/read-models/counts?limit=1000&{query}");
     let page = client.get(&path).ok().json;
     let rows = page["rows"].as_array().expect("rows").iter();

@@ -35,29 +35,20 @@ pub fn page(
     let mut found = None;
     for plan in plans.iter().take(TRIED) {
         scan.looked_at = 0;
-        if let Some(places) = scan.rows(plan, after.as_deref(), asked.limit).map_err(file)? {
-            found = Some((plan, places));
+        if let Some(rows) = scan.rows(plan, after.as_deref(), asked.limit).map_err(file)? {
+            found = Some((plan, rows));
             break;
         }
     }
-    let Some((plan, mut places)) = found else {
+    let Some((plan, (mut rows, more))) = found else {
         return Err(PageError::Query(too_wide(view, read_model, &query, limits)));
     };
     let explain = scan.explain(plan);
-    let mut more = places.len() > asked.limit;
-    places.truncate(asked.limit);
-    let (mut rows, mut last, mut bytes) = (Vec::new(), None, 0);
-    for (place, key) in places {
-        if bytes > limits.page_bytes {
-            more = true;
-            break;
-        }
-        let Some(document) = view.get(read_model, &key).map_err(file)? else { continue };
-        bytes += document.len();
-        rows.push(Row { key, document: asked.only_fields(document) });
-        last = Some(place);
+    let last = rows.last().filter(|_| more).map(|row| query.place(&row.key, &row.document));
+    let next = last.map(|place| cursor::encode(read_model, &query, &place));
+    if !asked.fields.is_empty() {
+        rows.iter_mut().for_each(|row| row.document = asked.only_fields(&row.document));
     }
-    let next = last.filter(|_| more).map(|place| cursor::encode(read_model, &query, &place));
     let count = asked.count.map(|most| scan.count(&plans, most)).transpose().map_err(file)?;
     Ok(RowsPage { rows, next, position, count, explain })
 }
@@ -81,13 +72,10 @@ fn too_wide(view: &View, read_model: &str, query: &Query, limits: &ProjectionLim
 
 impl RowsQuery {
     /// An object of the fields that are asked for, named by their paths, as they are written.
-    fn only_fields(&self, document: String) -> String {
-        if self.fields.is_empty() {
-            return document;
-        }
+    fn only_fields(&self, document: &str) -> String {
         let mut out = String::from("{");
         for path in &self.fields {
-            let Some(json) = path.find(&document) else { continue };
+            let Some(json) = path.find(document) else { continue };
             if out.len() > 1 {
                 out.push(',');
             }
@@ -113,26 +101,72 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// The places of the first rows after a place, one more than `limit` where there are; none
-    /// where that takes looking at too many.
+    /// The first rows after a place, and whether there are more; none where that takes looking at
+    /// too many.
     fn rows(
+        &mut self,
+        plan: &Plan,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Option<(Vec<Row>, bool)>, ReadModelError> {
+        if plan.in_order {
+            return self.rows_in_order(plan, after, limit);
+        }
+        let Some(mut first) = self.places(plan, after, limit)? else { return Ok(None) };
+        let mut more = first.len() > limit;
+        first.truncate(limit);
+        let (mut rows, mut bytes) = (Vec::with_capacity(first.len()), 0);
+        for (_, key) in first {
+            if bytes > self.limits.page_bytes {
+                more = true;
+                break;
+            }
+            let Some(document) = self.view.get(self.read_model, &key)? else { continue };
+            bytes += document.len();
+            rows.push(Row { key, document });
+        }
+        Ok(Some((rows, more)))
+    }
+
+    /// The same where they come in the order that is asked for.
+    fn rows_in_order(
+        &mut self,
+        plan: &Plan,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Option<(Vec<Row>, bool)>, ReadModelError> {
+        let (mut rows, mut bytes, mut more) = (Vec::with_capacity(limit), 0, false);
+        let page_bytes = self.limits.page_bytes;
+        let is_whole = self.each(plan, after, |key, document| {
+            more = rows.len() == limit || bytes > page_bytes;
+            if !more {
+                bytes += document.len();
+                rows.push(Row { key: key.to_owned(), document: document.to_owned() });
+            }
+            !more
+        })?;
+        Ok(is_whole.then_some((rows, more)))
+    }
+
+    /// The places of the first rows after a place, one more than `limit` where there are. Not their
+    /// documents: which of them are first is known at the end.
+    fn places(
         &mut self,
         plan: &Plan,
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Option<Vec<Placed>>, ReadModelError> {
         let mut first = BinaryHeap::<Placed>::new();
-        let (query, in_order) = (self.query, plan.in_order);
-        let is_whole = self.each(plan, after.filter(|_| in_order), |key, document| {
-            let placed = (query.place(key, document), key.to_owned());
-            if after.is_some_and(|after| *placed.0 <= *after) {
-                return true;
+        let query = self.query;
+        let is_whole = self.each(plan, None, |key, document| {
+            let place = query.place(key, document);
+            if after.is_none_or(|after| *place > *after) {
+                first.push((place, key.to_owned()));
+                if first.len() > limit + 1 {
+                    first.pop();
+                }
             }
-            first.push(placed);
-            if !in_order && first.len() > limit + 1 {
-                first.pop();
-            }
-            !(in_order && first.len() > limit)
+            true
         })?;
         Ok(is_whole.then(|| first.into_sorted_vec()))
     }

@@ -316,7 +316,7 @@ fn a_query_that_looks_at_too_much_is_refused_with_the_index_it_needs() {
     let error = refused(&file, &conditions, &vec![("b", true)]);
     let wanted = r#"{"name":"by_a_b","paths":["a","-b"]}"#;
     assert!(error.to_string().contains(wanted), "{error}");
-    file.declare(declared(&[&["a", "-b"]])).expect("declares");
+    file.declare(declared(&[&["a", "-b"]]), &[0; 32]).expect("declares");
     let error = refused(&file, &conditions, &vec![("b", true)]);
     assert!(error.to_string().contains("is being built"), "{error}");
     while file.build(50).expect("builds") {}

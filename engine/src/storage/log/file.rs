@@ -9,30 +9,29 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::{Mutex, RwLock};
-use redb::{
-    Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, ReadableTableMetadata,
-    TableDefinition, TableError,
-};
+use redb::{Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, ReadableTableMetadata};
 
 use super::group::Group;
+use super::rows::{GROUPS, Rows, read_directory, write_directory};
 use super::segments::Directory;
 use super::{LogLimits, OpenError, ReadError, row};
 use crate::storage::disk::Disk;
 
-/// Number of the first record -> the records of the group, as `row` draws them.
-pub(super) const GROUPS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("groups");
-
 /// Closed files that are kept open for readers. 6: 96 MiB of page caches at the most.
 const OPEN_FILES: usize = 6;
-
-type Rows = redb::ReadOnlyTable<u64, &'static [u8]>;
 
 pub(super) struct LogFile {
     directory: Directory,
     segment_bytes: u64,
     segments: RwLock<Segments>,
     /// The closed files that were read lately, the latest last.
-    closed: Mutex<Vec<(u64, Arc<ReadOnlyDatabase>)>>,
+    closed: Mutex<Vec<(u64, Arc<Closed>)>>,
+}
+
+/// A file that is closed for good.
+struct Closed {
+    database: ReadOnlyDatabase,
+    directory: Vec<u64>,
 }
 
 struct Segments {
@@ -128,8 +127,10 @@ impl LogFile {
             return Ok(());
         }
         segments.with_upgraded(|segments| {
-            let closed = segments.newest.take().map(|newest| newest.database.close());
-            closed.transpose().map_err(|error| error.to_string())?;
+            if let Some(newest) = segments.newest.take() {
+                write_directory(&newest.database).map_err(|error| error.to_string())?;
+                newest.database.close().map_err(|error| error.to_string())?;
+            }
             let database = self.directory.create(first)?;
             // It may stand in the place of one that took nothing and was read meanwhile.
             self.closed.lock().retain(|(number, _)| *number != first);
@@ -157,23 +158,18 @@ impl LogFile {
 
     /// The key of the row that holds a record.
     pub(super) fn row_of(&self, decision: u64) -> Result<Option<u64>, ReadError> {
-        self.read(decision, |table, _| {
-            let row = table.range(..=decision)?.next_back().transpose()?;
-            Ok(row.map(|(key, _)| key.value()))
-        })
-        .map(Option::flatten)
+        let row = |rows: &Rows<'_>| Ok(rows.holding(decision)?.map(|(first, _)| first));
+        self.read(decision, row).map(Option::flatten)
     }
 
     /// The row that holds a record, or would if there were one, and those after it in its file as
     /// long as all together have no more than so many bytes.
     pub(super) fn run_from(&self, decision: u64, bytes: usize) -> Result<Option<Group>, ReadError> {
-        let run = self.read(decision, |table, last| {
-            let Some((first, row)) = table.range(..=decision)?.next_back().transpose()? else {
-                return Ok(None);
-            };
-            let first = first.value();
+        let run = self.read(decision, |rows| {
+            let Some((first, row)) = rows.holding(decision)? else { return Ok(None) };
             let mut run = BytesMut::with_capacity(bytes);
-            let after = table.range(first + 1..=last)?.map(|row| row.map(|(_, row)| row));
+            let after = rows.table.range(first + 1..=rows.last)?;
+            let after = after.map(|row| row.map(|(_, row)| row));
             for row in std::iter::once(Ok(row)).chain(after) {
                 match row::records(row?.value()) {
                     Ok(records) if run.is_empty() || run.len() + records.len() <= bytes => {
@@ -197,12 +193,10 @@ impl LogFile {
         let mut damage = None;
         while let Some(next) = decisions.get(lengths.len()) {
             let before = lengths.len();
-            self.read(*next, |table, last| {
-                for decision in decisions.iter().skip(before).take_while(|d| **d <= last) {
-                    let Some(row) = table.range(..=*decision)?.next_back().transpose()? else {
-                        break;
-                    };
-                    match row::nth(row.1.value(), *decision - row.0.value()) {
+            self.read(*next, |rows| {
+                for decision in decisions.iter().skip(before).take_while(|d| **d <= rows.last) {
+                    let Some((first, row)) = rows.holding(*decision)? else { break };
+                    match row::nth(row.value(), *decision - first) {
                         Ok(None) => break,
                         Ok(Some(record)) => {
                             bytes.extend_from_slice(record);
@@ -237,9 +231,9 @@ impl LogFile {
         let mut from = self.row_of(from_decision)?.unwrap_or(from_decision);
         loop {
             let (mut failed, mut last) = (None, u64::MAX);
-            self.read(from, |table, last_here| {
-                last = last_here;
-                for row in table.range(from..=last_here)? {
+            self.read(from, |rows| {
+                last = rows.last;
+                for row in rows.table.range(from..=last)? {
                     let (first, stored) = row?;
                     let row = row::records(stored.value()).map_err(|wrong| E::from(wrong.into()));
                     let row = row.map(|bytes| Row { first: first.value(), bytes });
@@ -263,18 +257,17 @@ impl LogFile {
         let firsts = self.segments.read().firsts.clone();
         let mut bytes = 0;
         for first in firsts {
-            let stats = self.read(first, |table, _| table.stats())?;
+            let stats = self.read(first, |rows| rows.table.stats())?;
             bytes += stats.map_or(0, |stats| stats.stored_bytes());
         }
         Ok(bytes)
     }
 
-    /// Reads in the file of a record, in a transaction of its own; `read` is also told the last
-    /// record that can be in that file. None when there is no such file.
+    /// Reads in the file of a record, in a transaction of its own. None when there is no such file.
     fn read<T>(
         &self,
         decision: u64,
-        read: impl FnOnce(&Rows, u64) -> Result<T, redb::StorageError>,
+        read: impl FnOnce(&Rows<'_>) -> Result<T, redb::StorageError>,
     ) -> Result<Option<T>, ReadError> {
         let segments = self.segments.read();
         let after = segments.firsts.partition_point(|first| *first <= decision);
@@ -284,21 +277,22 @@ impl LogFile {
         };
         let last = segments.firsts.get(after).map_or(u64::MAX, |next| next - 1);
         if let (u64::MAX, Some(newest)) = (last, &segments.newest) {
-            return read_in(newest.database.begin_read(), |table| read(table, last));
+            return read_in(newest.database.begin_read(), (last, &[]), read);
         }
         drop(segments);
         let closed = self.closed(first)?;
-        read_in(closed.begin_read(), |table| read(table, last))
+        read_in(closed.database.begin_read(), (last, &closed.directory), read)
     }
 
     /// A file that is closed for good, opened for reading.
-    fn closed(&self, first: u64) -> Result<Arc<ReadOnlyDatabase>, ReadError> {
+    fn closed(&self, first: u64) -> Result<Arc<Closed>, ReadError> {
         let mut open = self.closed.lock();
         let file = match open.iter().position(|(number, _)| *number == first) {
             Some(at) => open.remove(at),
             None => {
-                let file = self.directory.open_closed(first).map_err(unavailable)?;
-                (first, Arc::new(file))
+                let database = self.directory.open_closed(first).map_err(unavailable)?;
+                let directory = read_directory(&database).map_err(unavailable)?;
+                (first, Arc::new(Closed { database, directory }))
             }
         };
         if open.len() >= OPEN_FILES {
@@ -312,16 +306,14 @@ impl LogFile {
 
 fn read_in<T>(
     transaction: Result<ReadTransaction, redb::TransactionError>,
-    read: impl FnOnce(&Rows) -> Result<T, redb::StorageError>,
+    (last, directory): (u64, &[u64]),
+    read: impl FnOnce(&Rows<'_>) -> Result<T, redb::StorageError>,
 ) -> Result<Option<T>, ReadError> {
-    match transaction.map_err(unavailable)?.open_table(GROUPS) {
-        Ok(table) => match read(&table) {
-            Ok(value) => Ok(Some(value)),
-            Err(redb::StorageError::Corrupted(reason)) => Err(ReadError::Damaged(reason)),
-            Err(error) => Err(unavailable(error)),
-        },
-        Err(TableError::TableDoesNotExist(_)) => Ok(None),
-        Err(error) => Err(unavailable(error)),
+    let transaction = transaction.map_err(unavailable)?;
+    let rows = Rows::of(&transaction, last, directory).map_err(unavailable)?;
+    match rows.map(|rows| read(&rows)).transpose() {
+        Err(redb::StorageError::Corrupted(reason)) => Err(ReadError::Damaged(reason)),
+        read => read.map_err(unavailable),
     }
 }
 

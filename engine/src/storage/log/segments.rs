@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use redb::{Builder, Database, DatabaseError, ReadOnlyDatabase};
 
-use super::file::GROUPS;
+use super::rows::GROUPS;
 use crate::storage::disk::Disk;
 
 /// What the only file of a log was called before there were several.

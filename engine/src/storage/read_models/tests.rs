@@ -94,7 +94,7 @@ fn an_index_is_built_beside_what_runs_and_replaces_the_old_one_when_it_is_whole(
     let changes: Vec<_> = documents.iter().map(|(key, document)| put(key, document)).collect();
     apply(&file, &changes);
     let declared = collection(&[("new", &["-n"], false)]);
-    file.declare(declared.clone()).expect("declares");
+    file.declare(declared.clone(), &[0; 32]).expect("declares");
     assert_eq!(file.build(4), Ok(true));
     assert_eq!(keys(&file, "new"), None);
     // One that was passed, one that was not, and one that comes before all.
@@ -127,7 +127,7 @@ fn a_unique_index_holds_one_document_for_its_values() {
     assert_eq!(file.checkpoint(), Ok(Some(checkpoint(1))), "nothing was written");
     write(&[put("a", r#"{"u":2}"#), put("b", r#"{"u":1}"#)]).expect("they may change places");
     // One that is added later is refused in the same way.
-    file.declare(collection(&[("v", &["v"], true)])).expect("declares");
+    file.declare(collection(&[("v", &["v"], true)]), &[0; 32]).expect("declares");
     apply(&file, &[put("a", r#"{"v":1}"#), put("b", r#"{"v":1}"#)]);
     assert!(matches!(file.build(10), Err(WriteError::Conflict(_))));
 }

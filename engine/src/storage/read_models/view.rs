@@ -92,6 +92,18 @@ impl View {
         Ok(())
     }
 
+    /// All documents with their keys, in the order of those.
+    ///
+    /// # Errors
+    /// [`super::ReadModelError`] when they cannot be read, of all or of one.
+    pub fn rows(&self, collection: &str) -> Result<impl Iterator<Item = Result<(String, String)>>> {
+        let rows = self.table(collection).map(redb::ReadableTable::iter).transpose();
+        Ok(rows.map_err(failed)?.into_iter().flatten().map(|row| {
+            let (key, document) = row.map_err(failed)?;
+            Ok((key.value().to_owned(), document.value().to_owned()))
+        }))
+    }
+
     fn table(&self, collection: &str) -> Option<&ReadOnlyTable<&'static str, &'static str>> {
         self.rows.iter().find(|(name, _)| name == collection).map(|(_, table)| table)
     }

@@ -1,13 +1,17 @@
 //! For tests: they read events that are appended directly; the key is the id of the event's stream.
 //!
-//! With the feature `indexed` it is version 1.1.0, whose counts have an index more.
+//! With the feature `indexed` it is version 1.1.0, whose counts have an index more; Cargo.toml says
+//! what the others are.
 
 use factum_sdk::prelude::*;
 
 #[derive(Debug, Event, Deserialize, Serialize)]
 enum Counted {
-    /// One more.
-    Counted {},
+    /// One more; or a poison.
+    Counted {
+        #[serde(default)]
+        poison: bool,
+    },
     /// Takes a name that no other stream has.
     Named { name: String },
 }
@@ -19,6 +23,21 @@ struct Count {
     count: u64,
     positions: u64,
 }
+
+/// What one event counts.
+const STEP: u64 = if cfg!(any(feature = "twice", feature = "otherwise")) { 2 } else { 1 };
+
+const MODULE_VERSION: &str = if cfg!(feature = "indexed") {
+    "1.1.0"
+} else if cfg!(feature = "mended") {
+    "1.2.0"
+} else if cfg!(feature = "otherwise") {
+    "1.3.0"
+} else if cfg!(feature = "twice") {
+    "3.0.0"
+} else {
+    "1.0.0"
+};
 
 #[cfg(feature = "indexed")]
 const INDEXES: &[Index] = &[Index::new("by_count", &["-count"])];
@@ -34,12 +53,17 @@ struct Counts;
 impl Projection for Counts {
     const NAME: &'static str = "counts";
     const COLLECTIONS: &'static [Collection] = &[Count::COLLECTION];
+    const VERSION: u32 = if cfg!(feature = "twice") { 2 } else { 1 };
     const EVENT_TYPES: &'static [&'static str] = &["Counted"];
     type Event = Counted;
 
     fn project(recorded: &Recorded<Counted>, rows: &mut Rows) -> Result<(), Fault> {
+        let is_poison = matches!(recorded.event, Counted::Counted { poison: true });
+        if is_poison && !cfg!(feature = "mended") {
+            return Err(Fault::new("poisoned"));
+        }
         rows.update(recorded.id().unwrap_or("none"), |row: &mut Count| {
-            row.count += 1;
+            row.count += STEP;
             row.positions += recorded.position;
         })
     }
@@ -68,13 +92,13 @@ impl Projection for Names {
             Counted::Named { name } => {
                 rows.put(recorded.id().unwrap_or("none"), Name { name: name.clone() })
             }
-            Counted::Counted {} => Ok(()),
+            Counted::Counted { .. } => Ok(()),
         }
     }
 }
 
 factum_sdk::module! {
     name: "counting",
-    version: if cfg!(feature = "indexed") { "1.1.0" } else { "1.0.0" },
+    version: MODULE_VERSION,
     projections: [Counts, Names],
 }

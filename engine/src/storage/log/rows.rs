@@ -1,0 +1,113 @@
+//! The rows of one file, and finding the one that holds a record.
+//!
+//! A file that is closed for good says in one value which records its rows begin with, so that a
+//! row is found by a look in memory and one way down the tree instead of two. A file without it,
+//! because its last moments were a crash, is as good and slower.
+
+use redb::{
+    AccessGuard, Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageError,
+    TableDefinition, TableError,
+};
+
+/// Number of the first record -> the records of the group, as `row` draws them.
+pub(super) const GROUPS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("groups");
+/// The first records of all rows, in order, each as 8 bytes, big-endian.
+const DIRECTORY: TableDefinition<'_, (), &[u8]> = TableDefinition::new("directory");
+
+/// A row: the number of its first record, and its bytes.
+pub(super) type StoredRow<'a> = (u64, AccessGuard<'a, &'static [u8]>);
+
+/// The rows of a file at one moment.
+pub(super) struct Rows<'d> {
+    pub(super) table: redb::ReadOnlyTable<u64, &'static [u8]>,
+    /// The last record that can be in this file.
+    pub(super) last: u64,
+    directory: &'d [u64],
+}
+
+impl<'d> Rows<'d> {
+    /// The rows as a transaction sees them; none where nothing was ever written.
+    pub(super) fn of(
+        transaction: &ReadTransaction,
+        last: u64,
+        directory: &'d [u64],
+    ) -> Result<Option<Self>, TableError> {
+        match transaction.open_table(GROUPS) {
+            Ok(table) => Ok(Some(Self { table, last, directory })),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The row that holds a record, or would if there were one.
+    pub(super) fn holding(&self, decision: u64) -> Result<Option<StoredRow<'_>>, StorageError> {
+        let after = self.directory.partition_point(|first| *first <= decision);
+        let known = after.checked_sub(1).and_then(|at| self.directory.get(at));
+        if let Some(first) = known {
+            return Ok(self.table.get(first)?.map(|row| (*first, row)));
+        }
+        let row = self.table.range(..=decision)?.next_back().transpose()?;
+        Ok(row.map(|(first, row)| (first.value(), row)))
+    }
+}
+
+/// Writes the directory of a file that is about to be closed.
+pub(super) fn write_directory(database: &Database) -> Result<(), redb::Error> {
+    let write = database.begin_write()?;
+    {
+        let rows = write.open_table(GROUPS)?;
+        let mut firsts = Vec::new();
+        for row in rows.iter()? {
+            firsts.extend_from_slice(&row?.0.value().to_be_bytes());
+        }
+        write.open_table(DIRECTORY)?.insert((), &*firsts)?;
+    }
+    Ok(write.commit()?)
+}
+
+/// The directory of a closed file; empty where it has none.
+pub(super) fn read_directory(database: &impl ReadableDatabase) -> Result<Vec<u64>, redb::Error> {
+    let table = match database.begin_read()?.open_table(DIRECTORY) {
+        Ok(table) => table,
+        Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let Some(firsts) = table.get(())? else { return Ok(Vec::new()) };
+    let (firsts, _) = firsts.value().as_chunks();
+    Ok(firsts.iter().map(|first| u64::from_be_bytes(*first)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_found_with_and_without_a_directory() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let database = Database::create(dir.path().join("rows.redb")).expect("creates");
+        let write = database.begin_write().expect("begins");
+        {
+            let mut table = write.open_table(GROUPS).expect("opens");
+            for first in [3, 7, 8, 40] {
+                table.insert(first, &first.to_be_bytes()[..]).expect("inserts");
+            }
+        }
+        write.commit().expect("commits");
+        assert!(read_directory(&database).expect("reads").is_empty());
+        write_directory(&database).expect("writes");
+        let directory = read_directory(&database).expect("reads");
+        assert_eq!(directory, [3, 7, 8, 40]);
+        let transaction = database.begin_read().expect("begins");
+        let found = |directory, decision| {
+            let rows =
+                Rows::of(&transaction, u64::MAX, directory).expect("opens").expect("a table");
+            let row = rows.holding(decision).expect("reads");
+            row.map(|(first, row)| (first, row.value().to_vec()))
+        };
+        for decision in 0..50 {
+            let by_tree = found(&[], decision);
+            assert_eq!(found(&directory, decision), by_tree);
+            assert_eq!(by_tree.is_some(), decision >= 3);
+        }
+    }
+}
