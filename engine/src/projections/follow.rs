@@ -130,7 +130,11 @@ impl Follower {
         let at = self.generation.at().decision;
         let patience = if self.builds { Duration::ZERO } else { IDLE };
         let head = self.sources.log.wait_past(at, patience);
-        let mut stage = Stage::AtHead;
+        // Whoever was at the head stays so while it is a batch behind; nobody else is before.
+        let mut stage = match self.running.stage() {
+            Stage::AtHead => Stage::AtHead,
+            _ => Stage::Behind,
+        };
         if head.decision > at {
             let part = u64::try_from(self.sources.limits.feed.part_records).unwrap_or(u64::MAX);
             if head.decision - at < part {
