@@ -77,7 +77,7 @@ impl Projections {
                 Ok(same) if same == documents => Ok(!sample.is_empty()),
                 Ok(other) => {
                     let mut places = documents.keys().chain(other.keys());
-                    let place = places.find(|place| documents.get(place) != other.get(place));
+                    let place = places.find(|&place| documents.get(place) != other.get(place));
                     let (collection, key) = place.cloned().unwrap_or_default();
                     differs(&format!("makes another document {key:?} of {collection}"))
                 }
