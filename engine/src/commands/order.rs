@@ -65,11 +65,13 @@ impl Order {
 }
 
 impl Turn {
-    /// Whether everything before it was decided, and stands; or has its answer.
-    pub(super) fn has_come(&self) -> bool {
+    /// Whether a state of this lineage has everything before it in it: it was decided on it, and
+    /// that stands; or it has its answer, so that any state has it.
+    pub(super) fn has_come(&self, lineage: &Arc<Lineage>) -> bool {
         let state = self.queue.state.lock();
-        let stands = state.lineage.as_ref().is_none_or(|lineage| !lineage.is_broken());
-        (state.next == self.number && stands) || *self.queue.answered.borrow() >= self.number
+        let is_on_it = state.lineage.as_ref().is_some_and(|last| Arc::ptr_eq(last, lineage));
+        let stands = state.next == self.number && is_on_it && !lineage.is_broken();
+        stands || *self.queue.answered.borrow() >= self.number
     }
 
     /// It was decided on top of `lineage`.
@@ -108,15 +110,18 @@ mod tests {
         let mut order = Order::default();
         let turns: Vec<_> = (0..4).map(|_| order.turn(&stream)).collect();
         let lineage = Arc::new(Lineage::default());
-        assert!(turns[0].has_come() && !turns[1].has_come());
+        assert!(turns[0].has_come(&lineage) && !turns[1].has_come(&lineage));
         turns[0].decided(&lineage);
-        assert!(turns[1].has_come() && !turns[2].has_come());
+        assert!(turns[1].has_come(&lineage) && !turns[2].has_come(&lineage));
+        // Another version's worker may have a state without the one before.
+        let elsewhere = Arc::new(Lineage::default());
+        assert!(!turns[1].has_come(&elsewhere));
         // An answer out of turn counts only when those before it have theirs.
         turns[1].answered();
-        assert!(!turns[2].has_come());
+        assert!(!turns[2].has_come(&lineage));
         turns[0].answered();
-        assert!(turns[2].has_come() && !turns[3].has_come());
+        assert!(turns[2].has_come(&elsewhere) && !turns[3].has_come(&lineage));
         let other = StreamId::parse("account-2").expect("valid");
-        assert!(order.turn(&other).has_come());
+        assert!(order.turn(&other).has_come(&elsewhere));
     }
 }

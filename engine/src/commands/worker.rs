@@ -174,14 +174,15 @@ impl Worker {
     }
 
     fn decide(&mut self, command: &Command, running: Option<Arc<Running>>, reply: Reply<Bytes>) {
-        if command.turn.as_ref().is_some_and(|turn| !turn.has_come()) {
-            return drop(reply.send(Err(Attempt::Superseded)));
-        }
         let stream = command.stream();
         let before = match self.hydrate(&command.aggregate, &stream) {
             Ok(hot) => hot,
             Err(error) => return drop(reply.send(Err(error.into()))),
         };
+        if command.turn.as_ref().is_some_and(|turn| !turn.has_come(&before.lineage)) {
+            self.states.put(stream, before);
+            return drop(reply.send(Err(Attempt::Superseded)));
+        }
         let lineage = Arc::clone(&before.lineage);
         let version = before.version;
         let decided = self.decided(command, &stream, &before);
