@@ -5,11 +5,11 @@
 
 mod changes;
 mod error;
+mod history;
 mod idempotency;
 mod meter;
 mod module;
 mod order;
-mod past;
 mod record;
 mod states;
 mod throttle;
@@ -30,10 +30,10 @@ use crate::storage::log::{Log, ReadError};
 
 pub use changes::StateChange;
 pub use error::CommandError;
+pub use history::{History, PastState, Step, Until};
 pub use meter::{FuelFigure, FuelFigures, Meter};
 pub use module::{ActiveModule, Instances, WorkerLimits};
 pub use order::{Order, Turn};
-pub use past::{Past, PastState, Step, Until};
 pub use throttle::ThrottleLimits;
 pub(crate) use worker::Foldable;
 pub use worker::{AggregateState, Attempt};

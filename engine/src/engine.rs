@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 
 use crate::appends::{AppendAnswer, Appends, NewAppend};
 use crate::clock::Clock;
-use crate::commands::{Answer, Command, CommandError, Commands, Past, WorkerLimits};
+use crate::commands::{Answer, Command, CommandError, Commands, History, WorkerLimits};
 use crate::decision::parse;
 use crate::modules::{CheckLimits, Foundation, Modules};
 use crate::names::{Key, Name, StreamId};
@@ -236,8 +236,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`CommandError`], when no module folds the aggregate.
-    pub fn past(&self, aggregate: &Name, id: &Key) -> Result<Past, CommandError> {
-        self.commands.past(aggregate, id)
+    pub fn history(&self, aggregate: &Name, id: &Key) -> Result<History, CommandError> {
+        self.commands.history(aggregate, id)
     }
 
     /// The log, for reading.

@@ -15,6 +15,7 @@ mod frozen;
 mod gate;
 mod host;
 mod instance;
+mod live;
 mod loader;
 
 use std::collections::HashSet;
@@ -39,6 +40,7 @@ pub use error::{GuestError, Limit};
 pub use gate::{GateError, GateLimits};
 pub use host::ReadModelLook;
 pub use instance::{Instance, Outcome, State};
+pub use live::Live;
 pub use loader::LoadError;
 
 use host::Host;

@@ -60,7 +60,7 @@ fn transcript(client: &Client) -> Vec<String> {
     }
     for id in 1..=3 {
         let state = client.get(&format!("/v1/aggregates/account/{id}")).ok().json;
-        all.push(format!("{} {}", state["state"], state["version"]));
+        all.push(format!("{} {}", state["state"], state["stream_version"]));
     }
     all
 }

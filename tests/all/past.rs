@@ -58,3 +58,32 @@ fn a_state_is_answered_as_it_was_and_its_history_says_what_each_event_changed() 
     client.get("/v1/aggregates/account/9/history").problem(404, "unknown_stream");
     client.get("/v1/aggregates/none/1/history").problem(404, "unknown_aggregate");
 }
+
+#[test]
+fn a_history_of_large_states_comes_in_pages_of_bounded_size() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(dir.path());
+    let client = &server.client;
+    server.install(account());
+    let send = |command: &str, data: Value| {
+        client.post(&format!("/v1/aggregates/account/1/commands/{command}"), &data).ok();
+    };
+    send("open", json!({"owner": "x".repeat(900_000)}));
+    for _ in 0..14 {
+        send("deposit", json!({"amount": 1}));
+    }
+    let (mut after, mut versions, mut pages) = (0, Vec::new(), 0);
+    loop {
+        let path = format!("/v1/aggregates/account/1/history?after={after}");
+        let page = client.get(&path).ok();
+        // 8 MiB of states, the one that ends them, and the event that holds the name.
+        assert!(page.text.len() < 12 << 20, "{}", page.text.len());
+        let steps = page.json["steps"].as_array().expect("a list");
+        versions.extend(steps.iter().filter_map(|step| step["event"]["stream_version"].as_u64()));
+        pages += 1;
+        let Some(next) = page.json["next"].as_u64() else { break };
+        assert!(next > after);
+        after = next;
+    }
+    assert_eq!((versions, pages), ((1..=15).collect(), 2));
+}

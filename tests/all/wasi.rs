@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Client, Server, account, looking};
+use factum::runtime::Live;
+
+use crate::harness::{Answer, Client, Server, account, looking, runtime};
 
 fn tell(client: &Client, id: &str, command: &str, data: &Value) -> Answer {
     client.post(&format!("/v1/aggregates/looker/{id}/commands/{command}"), data)
@@ -125,5 +127,21 @@ fn an_administrator_may_refuse_wasi() {
     let detail = server.client.upload(looking()).problem(422, "invalid_module");
     for said in ["wasi:cli/environment@0.2.0", "6 more", "--refuse-wasi", "build it without WASI"] {
         assert!(detail.contains(said), "{said} in {detail}");
+    }
+}
+
+#[test]
+fn a_copy_that_may_serve_one_call_is_never_asked_again() {
+    let cache = tempfile::tempdir().expect("a directory");
+    let runtime = runtime(cache.path());
+    for (guest, is_used_again) in [(account(), true), (looking(), false)] {
+        let component = runtime.load(guest).expect("loads");
+        let mut live = Live::new(&component, "guest");
+        for _ in 0..2 {
+            live.call(|instance| instance.describe()).expect("a copy").expect("an answer");
+            assert_eq!(live.is_live(), is_used_again);
+        }
+        live.forget();
+        assert!(!live.is_live());
     }
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::CommandError;
 use super::meter::{Fuel, FuelFigures, Meter};
+use super::record::cut;
 use super::states::Legacy;
 use super::throttle::{Throttle, ThrottleLimits};
 use super::worker::{Attempt, Job, Worker};
@@ -20,7 +21,7 @@ use crate::clock::Clock;
 use crate::decision::{Hash, Kind, ModuleRef, Outcome, parse};
 use crate::manifest::Manifest;
 use crate::names::StreamId;
-use crate::runtime::Component;
+use crate::runtime::{Component, GuestError, Instance, Live};
 use crate::schemas::Schemas;
 use crate::storage::log::Log;
 use crate::tasks::{Spawner, Thread};
@@ -112,6 +113,31 @@ pub(super) struct Identity {
 impl Identity {
     pub(super) fn module_ref(&self) -> ModuleRef<'_> {
         ModuleRef { name: &self.name, version: &self.version, digest: self.component.digest() }
+    }
+
+    /// Makes a call in a live copy: in a fresh one if it was caught with hidden state.
+    pub(super) fn call<T>(
+        &self,
+        live: &mut Live,
+        call: impl FnOnce(&mut Instance) -> Result<T, GuestError>,
+    ) -> Result<T, GuestError> {
+        if self.fresh.load(Ordering::Relaxed) {
+            live.forget();
+        }
+        live.call(call)?
+    }
+
+    pub(super) fn fault(&self, reason: String) -> CommandError {
+        CommandError::ModuleFault { module: self.name.clone(), reason: cut(reason) }
+    }
+
+    pub(super) fn failed(&self, error: &GuestError) -> CommandError {
+        match error {
+            GuestError::Limit(limit) => {
+                CommandError::ModuleLimit { module: self.name.clone(), limit: *limit }
+            }
+            GuestError::Trap(_) | GuestError::Instantiate(_) => self.fault(error.to_string()),
+        }
     }
 
     pub(super) fn overloaded(&self) -> CommandError {

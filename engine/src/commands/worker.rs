@@ -10,7 +10,6 @@ mod verify;
 use std::collections::HashSet;
 use std::hash::RandomState;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,7 +30,7 @@ use crate::decision::Draft;
 use crate::event::NewEvent;
 use crate::expected::{ExpectedVersion, VersionConflict};
 use crate::names::{Name, StreamId};
-use crate::runtime::{self, Component, Failure, GuestError, Instance, Limit};
+use crate::runtime::{self, Component, Failure, GuestError, Instance, Limit, Live};
 use crate::storage::log::{AppendReply, Expectation, Lineage, Log, Submission, Work};
 
 /// Streams whose first decision was verified, before the set starts anew. A million hashes: 8 MB.
@@ -105,7 +104,7 @@ pub(super) struct Worker {
     log: Log,
     limits: WorkerLimits,
     clock: Clock,
-    instance: Option<Instance>,
+    live: Live,
     states: HotStates,
     verified: HashSet<u64>,
     hasher: RandomState,
@@ -127,6 +126,7 @@ impl Worker {
         clock: Clock,
     ) -> Self {
         Self {
+            live: Live::new(&identity.component, &identity.name),
             states: HotStates::new(limits.hot_bytes),
             until_verified: limits.verify_every,
             until_metered: limits.meter_every,
@@ -134,7 +134,6 @@ impl Worker {
             log,
             limits,
             clock,
-            instance: None,
             verified: HashSet::new(),
             hasher: RandomState::new(),
         }
@@ -318,19 +317,7 @@ impl Worker {
         &mut self,
         call: impl FnOnce(&mut Instance) -> Result<T, GuestError>,
     ) -> Result<T, CommandError> {
-        let reusable = !self.identity.fresh.load(Ordering::Relaxed);
-        let mut instance = match self.instance.take().filter(|i| reusable && !i.is_spent()) {
-            Some(instance) => instance,
-            None => self
-                .identity
-                .component
-                .instantiate(&self.identity.name)
-                .map_err(|error| self.failed(&error))?,
-        };
-        let answer = call(&mut instance);
-        if !instance.is_spent() {
-            self.instance = Some(instance);
-        }
+        let answer = self.identity.call(&mut self.live, call);
         self.answered(answer)
     }
 
@@ -363,15 +350,10 @@ impl Worker {
     }
 
     fn fault(&self, reason: String) -> CommandError {
-        CommandError::ModuleFault { module: self.identity.name.clone(), reason: cut(reason) }
+        self.identity.fault(reason)
     }
 
     fn failed(&self, error: &GuestError) -> CommandError {
-        match error {
-            GuestError::Limit(limit) => {
-                CommandError::ModuleLimit { module: self.identity.name.clone(), limit: *limit }
-            }
-            GuestError::Trap(_) | GuestError::Instantiate(_) => self.fault(error.to_string()),
-        }
+        self.identity.failed(error)
     }
 }

@@ -7,8 +7,8 @@ use axum::routing::{delete, get, post, put};
 use super::app::{App, Shared};
 use super::error::{METHOD_NOT_ALLOWED, Problem, UNKNOWN_ROUTE};
 use super::{
-    appends, bulk, command, decisions, events, guest_queries, health, modules, parked, past, pasts,
-    projections, queries, read_models, states, streams,
+    appends, bulk, command, decisions, events, guest_queries, health, history, modules, parked,
+    projections, projections_past, queries, read_models, states, streams,
 };
 
 /// All routes.
@@ -18,7 +18,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/v1/aggregates/{aggregate}/{id}/commands/{command}", post(command::post))
         .route("/v1/commands", post(bulk::post))
         .route("/v1/aggregates/{aggregate}/{id}", get(states::get))
-        .route("/v1/aggregates/{aggregate}/{id}/history", get(past::history))
+        .route("/v1/aggregates/{aggregate}/{id}/history", get(history::of_aggregate))
         .route("/v1/streams/{stream}/events", get(events::of_stream).post(appends::to_one_stream))
         .route("/v1/streams", get(streams::list))
         .route("/v1/events", get(events::of_log).post(appends::to_the_log))
@@ -41,8 +41,8 @@ pub(super) fn router(app: App) -> Router {
         .route("/v1/projections/{projection}/skip", post(projections::skip))
         .route("/v1/projections/{projection}/policy", put(projections::set_policy))
         .route("/v1/projections/{projection}/queries/{query}", post(guest_queries::post))
-        .route("/v1/projections/{projection}/past", get(pasts::list))
-        .route("/v1/projections/{projection}/past/{position}", delete(pasts::cancel))
+        .route("/v1/projections/{projection}/past", get(projections_past::list))
+        .route("/v1/projections/{projection}/past/{position}", delete(projections_past::cancel))
         .route("/v1/parked", get(parked::list))
         .route("/v1/parked/{id}/retry", post(parked::retry))
         .route("/v1/parked/{id}/discard", post(parked::discard))

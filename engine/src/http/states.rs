@@ -10,8 +10,8 @@ use super::answer::{Answer, json, with_position, with_version};
 use super::app::Shared;
 use super::error::Problem;
 use super::events::unknown_stream;
+use super::history;
 use super::params::Params;
-use super::past;
 use super::segments::Segments;
 
 #[derive(Serialize)]
@@ -27,10 +27,10 @@ pub(super) struct StateBody<'a> {
 /// Answers the state: now, or as `?version=` or `?at=` say.
 pub(super) async fn get(State(app): State<Shared>, segments: Segments, request: Request) -> Answer {
     let mut params = Params::parse(request.uri())?;
-    let until = past::until(&mut params, &app)?;
+    let until = history::until(&mut params, &app)?;
     params.end()?;
     if let Some(until) = until {
-        return past::state(app, segments, until).await;
+        return history::state(app, segments, until).await;
     }
     let (aggregate, id) = (segments.name("aggregate")?, segments.key("id")?);
     let stream = StreamId::of(&aggregate, &id);

@@ -12,8 +12,8 @@ use crate::reads::position_at;
 use super::app::App;
 use super::error::{More, POSITION_BEYOND_HEAD, Problem, READ_MODEL_BEHIND, UNKNOWN_READ_MODEL};
 use super::events::blocking;
+use super::history;
 use super::params::{Params, invalid};
-use super::past;
 
 /// A read model that a command's answer waits for.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ pub(super) enum When {
 /// `?at=<position or time>&wait=<seconds>`, or what [`min_position`] takes.
 pub(super) fn when(params: &mut Params, app: &App) -> Result<When, Problem> {
     let Some(text) = params.one("at")? else { return Ok(When::Now(min_position(params, app)?)) };
-    Ok(When::Then(past::point(&text, app)?, params.wait(&app.limits)?))
+    Ok(When::Then(history::point(&text, app)?, params.wait(&app.limits)?))
 }
 
 impl When {

@@ -13,7 +13,7 @@ use super::running::Running;
 use super::settings::{LeftOut, OnFailure};
 use super::status::Stage;
 use crate::clock::Stopwatch;
-use crate::runtime::{Change, Instance};
+use crate::runtime::{Change, Live};
 use crate::storage::log::{Log, Refusal};
 use crate::storage::read_models::{Checkpoint, WriteError};
 use crate::subscriptions::{Feed, Records};
@@ -44,7 +44,7 @@ pub(super) struct Follower {
     running: Arc<Running>,
     role: Role,
     sources: Sources,
-    instance: Option<Instance>,
+    live: Live,
     generation: Generation,
     /// Whether an index may be unfinished.
     builds: bool,
@@ -85,7 +85,8 @@ impl Follower {
         let answers = matches!(role, Role::Answers);
         let limits = sources.limits.clone();
         let generation = Generation::new(file, &running.spec, at, limits, answers);
-        Self { running, role, sources, instance: None, generation, builds: true }
+        let live = Live::new(&running.maker.component, &running.module);
+        Self { running, role, sources, live, generation, builds: true }
     }
 
     pub(super) fn run(mut self) {
@@ -240,22 +241,15 @@ impl Follower {
     }
 
     fn project(&mut self, records: &Records, up_to: u64) -> Result<Made, Stuck> {
-        let mut instance = match self.instance.take().filter(|instance| !instance.is_spent()) {
-            Some(instance) => instance,
-            None => {
-                let instance = self.running.maker.component.instantiate(&self.running.module);
-                instance.map_err(|error| Stuck::Failed(error.to_string(), None))?
-            }
-        };
         let spec = &self.running.spec;
         let settings = self.running.settings.now();
         let look = self.generation.look(spec).map_err(WriteError::File)?;
         let look = Arc::new(look);
         let wanted = Wanted { spec, settings: &settings, up_to };
-        let answer =
-            batch::project(records, &wanted, |events| instance.project(&spec.name, events, look));
-        self.instance = Some(instance);
-        match answer {
+        let answer = self.live.call(|instance| {
+            batch::project(records, &wanted, |events| instance.project(&spec.name, events, look))
+        });
+        match answer.map_err(|error| Stuck::Failed(error.to_string(), None))? {
             Ok(answer) => Ok(answer),
             Err(ProjectError::Guest(error)) => Ok(Err(error.to_string())),
             Err(ProjectError::Read(error)) => Err(Stuck::Storage(error.to_string())),
@@ -324,7 +318,7 @@ impl Follower {
         while !self.running.is_stopped() && !self.running.takes_again() {
             std::thread::sleep(IDLE);
         }
-        self.instance = None;
+        self.live.forget();
     }
 
     /// A build leaves most of its core to commands, while there are any.

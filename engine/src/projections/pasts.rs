@@ -10,15 +10,16 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::batch::{self, ProjectError, Wanted};
+use super::batch::{self, Wanted};
 use super::collections;
 use super::files;
 use super::follow::Sources;
 use super::generation::Generation;
 use super::running::Running;
+use super::sample::text;
 use super::settings::Settings;
 use crate::clock::Stopwatch;
-use crate::runtime::Instance;
+use crate::runtime::Live;
 use crate::storage::read_models::{Checkpoint, ReadModelFile};
 use crate::subscriptions::{Feed, Records};
 use crate::tasks::{Spawner, Thread};
@@ -231,7 +232,7 @@ impl Past {
         let (settings, limits) = (settings.now(), &sources.limits);
         // Its own: it reads parts that nobody else is near.
         let feed = Feed::new(sources.log.clone(), limits.feed);
-        let mut instance = maker.component.instantiate(&self.of.module).map_err(text)?;
+        let mut live = Live::new(&maker.component, &self.of.module);
         let file = Arc::clone(&self.file);
         let mut generation = Generation::new(file, spec, Checkpoint::START, limits.clone(), false);
         while generation.at().position < self.position {
@@ -243,13 +244,13 @@ impl Past {
             let Some(records) = records else { break };
             if generation.is_unique() {
                 for single in records.singles() {
-                    self.take(&mut generation, &mut instance, &single, &settings)?;
+                    self.take(&mut generation, &mut live, &single, &settings)?;
                 }
             } else {
-                self.take(&mut generation, &mut instance, &records, &settings)?;
+                self.take(&mut generation, &mut live, &records, &settings)?;
             }
             if generation.is_full() {
-                generation.flush().map_err(|error| format!("{error:?}"))?;
+                generation.flush().map_err(text)?;
                 let bytes = std::fs::metadata(&self.path).map_or(0, |file| file.len());
                 if bytes > limits.past_bytes {
                     return Err(format!(
@@ -264,30 +265,24 @@ impl Past {
                 std::thread::sleep(limits.rest_of_build(since.elapsed()));
             }
         }
-        generation.flush().map_err(|error| format!("{error:?}"))
+        generation.flush().map_err(text)
     }
 
     fn take(
         &self,
         generation: &mut Generation,
-        instance: &mut Instance,
+        live: &mut Live,
         records: &Records,
         settings: &Settings,
     ) -> Result<(), String> {
         let spec = &self.of.spec;
-        if instance.is_spent() {
-            *instance = self.of.maker.component.instantiate(&self.of.module).map_err(text)?;
-        }
         let look = Arc::new(generation.look(spec).map_err(text)?);
         let wanted = Wanted { spec, settings, up_to: self.position };
-        let made =
-            batch::project(records, &wanted, |events| instance.project(&spec.name, events, look));
-        let changes = made.map_err(|error: ProjectError| format!("{error:?}"))??;
+        let made = live.call(|instance| {
+            batch::project(records, &wanted, |events| instance.project(&spec.name, events, look))
+        });
+        let changes = made.map_err(text)?.map_err(text)??;
         let after = batch::after(records).map_err(text)?;
-        generation.take(changes, after).map_err(|error| format!("{error:?}"))
+        generation.take(changes, after).map_err(text)
     }
-}
-
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
 }

@@ -12,7 +12,7 @@ use super::settings::Settings;
 use crate::manifest::ProjectionManifest;
 use crate::names::{EventType, Name};
 use crate::query::{Query, QueryItem};
-use crate::runtime::{Change, Component, Instance, ReadModelLook};
+use crate::runtime::{Change, Component, Live, ReadModelLook};
 use crate::storage::log::{FindError, Log};
 use crate::subscriptions::Records;
 
@@ -57,22 +57,22 @@ impl Sample {
         (component, module): (&Component, &str),
     ) -> Result<Documents, String> {
         let memory = Arc::new(Memory { spec: spec.clone(), documents: Mutex::default() });
-        let (mut instance, settings) = (None, Settings::default());
+        let (mut live, settings) = (Live::new(component, module), Settings::default());
         for records in self.0.chunks(BATCH) {
-            let mut one = match instance.take().filter(|one: &Instance| !one.is_spent()) {
-                Some(one) => one,
-                None => component.instantiate(module).map_err(|error| error.to_string())?,
-            };
             let look: Arc<dyn ReadModelLook> = Arc::<Memory>::clone(&memory);
             let wanted = Wanted { spec, settings: &settings, up_to: u64::MAX };
-            let changes = batch::project(&Records::from(records.to_vec()), &wanted, |events| {
-                one.project(&spec.name, events, look)
+            let records = Records::from(records.to_vec());
+            let changes = live.call(|one| {
+                batch::project(&records, &wanted, |events| one.project(&spec.name, events, look))
             });
-            memory.take(changes.map_err(|error| error.to_string())??);
-            instance = Some(one);
+            memory.take(changes.map_err(text)?.map_err(text)??);
         }
         Ok(std::mem::take(&mut *memory.documents.lock()))
     }
+}
+
+pub(super) fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
 }
 
 /// The decisions of the first events that a projection wants.

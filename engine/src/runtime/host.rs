@@ -58,10 +58,8 @@ pub(super) struct Host {
     lines_left: u32,
     /// Ticks that the call may still take.
     ticks_left: u64,
-    /// Ticks that the call has run through.
+    /// Ticks that the call has run through; with the first it becomes one of [`LONG_CALLS`].
     ticks_run: u64,
-    /// It is one of [`LONG_CALLS`].
-    is_long: bool,
     /// The limit that the last growth would have exceeded.
     pub(super) refused: Option<Limit>,
     /// What the call is about, for what the guest logs: empty where there is no such thing.
@@ -86,7 +84,6 @@ impl Host {
             lines_left: limits.log_lines,
             ticks_left: 0,
             ticks_run: 0,
-            is_long: false,
             refused: None,
             stream: String::new(),
             command_id: String::new(),
@@ -100,7 +97,6 @@ impl Host {
     /// A call begins that may take so many ticks after the first.
     pub(super) fn begin_call(&mut self, ticks: u64) {
         self.ticks_left = ticks;
-        self.ticks_run = 0;
         self.lines_left = self.limits.log_lines;
         self.refused = None;
         self.last_words = None;
@@ -109,12 +105,11 @@ impl Host {
     /// A tick has passed. Calls that go on share some cores, by pausing for as long as the others
     /// run, and do not keep even those busy; a pause counts as time taken.
     pub(super) fn tick(&mut self) -> UpdateDeadline {
-        if !self.is_long {
-            self.is_long = true;
+        if self.ticks_run == 0 {
             LONG_CALLS.fetch_add(1, Ordering::Relaxed);
         }
-        let beyond = LONG_CALLS.load(Ordering::Relaxed).saturating_sub(*LONG_CALL_CORES);
         self.ticks_run += 1;
+        let beyond = LONG_CALLS.load(Ordering::Relaxed).saturating_sub(*LONG_CALL_CORES);
         let resting = u64::from(self.ticks_run > EASY_TICKS);
         let pause = beyond.div_ceil(*LONG_CALL_CORES).max(resting).min(self.ticks_left);
         std::thread::sleep(TICK.saturating_mul(u32::try_from(pause).unwrap_or(u32::MAX)));
@@ -124,7 +119,7 @@ impl Host {
 
     /// A call ended, however it did.
     pub(super) fn end_call(&mut self) {
-        if std::mem::take(&mut self.is_long) {
+        if std::mem::take(&mut self.ticks_run) > 0 {
             LONG_CALLS.fetch_sub(1, Ordering::Relaxed);
         }
         self.moment = Moment::default();

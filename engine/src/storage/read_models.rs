@@ -119,6 +119,17 @@ pub enum WriteError {
     File(ReadModelError),
 }
 
+impl std::fmt::Display for WriteError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Conflict(conflict) => conflict.fmt(f),
+            Self::File(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for WriteError {}
+
 impl From<ReadModelError> for WriteError {
     fn from(error: ReadModelError) -> Self {
         Self::File(error)

@@ -1,5 +1,6 @@
-//! The account of the examples, compiled natively, and the path of a command with it in place of
-//! the component: a thread with hot states, a checked answer, a record, the writer.
+//! What the account of the examples decides, written by hand in native code, and the path of a
+//! command with it in place of the component: a thread with hot states, a checked answer, a record,
+//! the writer.
 
 use std::collections::HashMap;
 use std::sync::Arc;

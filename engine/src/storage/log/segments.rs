@@ -25,7 +25,7 @@ pub(super) struct Directory {
     pub(super) page_cache_bytes: usize,
 }
 
-/// The page cache of a closed file is this part of the newest's. Rows are pages of 64 KiB.
+/// The page cache of a closed file is this part of the newest's. Rows are pages of 16 KiB.
 const CLOSED_CACHE_PART: usize = 2;
 
 impl Directory {

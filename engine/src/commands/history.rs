@@ -9,10 +9,11 @@ use super::Commands;
 use super::changes::{StateChange, changes};
 use super::error::CommandError;
 use super::module::Identity;
+use super::record::checked_state;
 use crate::decision::{Decision, parse};
 use crate::event::{RecordedEvent, guest_data};
 use crate::names::{Key, Name, StreamId};
-use crate::runtime::{Event, GuestError, Instance, State};
+use crate::runtime::{Event, GuestError, Instance, Live, State};
 use crate::storage::log::{Direction, Log, ReadError};
 
 /// Records of a stream that are folded at once. 256: a batch amortises the crossing.
@@ -65,9 +66,9 @@ pub struct Step {
     pub changes: Vec<StateChange>,
 }
 
-/// The past of one aggregate instance. Its calls block.
+/// What one aggregate instance was. Its calls block.
 #[derive(Debug)]
-pub struct Past {
+pub struct History {
     log: Log,
     identity: Arc<Identity>,
     aggregate: Name,
@@ -76,20 +77,20 @@ pub struct Past {
 
 /// A fold under way.
 struct Fold {
-    instance: Instance,
+    live: Live,
     state: Option<State>,
     version: u64,
     position: u64,
 }
 
 impl Commands {
-    /// The past of an aggregate instance, as the active module folds it.
+    /// The history of an aggregate instance, as the active module folds it.
     ///
     /// # Errors
     /// [`CommandError`], when no module folds the aggregate.
-    pub fn past(&self, aggregate: &Name, id: &Key) -> Result<Past, CommandError> {
+    pub fn history(&self, aggregate: &Name, id: &Key) -> Result<History, CommandError> {
         let module = self.module(aggregate)?;
-        Ok(Past {
+        Ok(History {
             log: self.log.clone(),
             identity: module.identity(),
             aggregate: aggregate.clone(),
@@ -98,42 +99,40 @@ impl Commands {
     }
 }
 
-impl Past {
+impl History {
     /// The state as of then; none before the first event.
     ///
     /// # Errors
     /// [`CommandError`], when the log cannot be read or the module cannot fold it.
     pub fn state(&self, until: Until) -> Result<Option<PastState>, CommandError> {
         let mut fold = self.fold(until)?;
-        let Some(state) = fold.state.take() else { return Ok(None) };
-        let json = self.inspect(&mut fold.instance, &state)?;
-        Ok(Some(PastState { json, version: fold.version, position: fold.position }))
+        let json = self.inspect(&mut fold)?;
+        let (version, position) = (fold.version, fold.position);
+        Ok(json.map(|json| PastState { json, version, position }))
     }
 
-    /// Events after a version, up to so many, each with the state after it; and whether there are
-    /// more.
+    /// Events after a version, up to so many or so many bytes of states, each with the state after
+    /// it; and whether there are more.
     ///
     /// # Errors
     /// [`CommandError`], when the log cannot be read or the module cannot fold it.
-    pub fn steps(&self, after: u64, limit: usize) -> Result<(Vec<Step>, bool), CommandError> {
+    pub fn steps(
+        &self,
+        after: u64,
+        (limit, mut bytes): (usize, usize),
+    ) -> Result<(Vec<Step>, bool), CommandError> {
         let mut fold = self.fold(Until::Version(after))?;
-        let mut before = match &fold.state {
-            Some(state) => Some(self.inspect(&mut fold.instance, &state.clone())?),
-            None => None,
-        };
+        let mut before = self.inspect(&mut fold)?;
         let mut steps = Vec::new();
         for record in self.records(after, limit + 1)? {
             let decision = parse(&record).map_err(ReadError::from)?;
             for event in self.own(&decision, after) {
-                if steps.len() == limit {
+                if steps.len() == limit || (bytes == 0 && !steps.is_empty()) {
                     return Ok((steps, true));
                 }
                 self.evolve(&mut fold, &[event])?;
-                let state = fold.state.clone();
-                let json = match &state {
-                    Some(state) => self.inspect(&mut fold.instance, state)?,
-                    None => "null".to_owned(),
-                };
+                let json = self.inspect(&mut fold)?.unwrap_or_default();
+                bytes = bytes.saturating_sub(json.len());
                 steps.push(Step {
                     record: record.clone(),
                     position: event.position,
@@ -149,9 +148,8 @@ impl Past {
 
     /// Folds from the first event on.
     fn fold(&self, until: Until) -> Result<Fold, CommandError> {
-        let instance = self.identity.component.instantiate(&self.identity.name);
-        let instance = instance.map_err(|error| self.failed(&error))?;
-        let mut fold = Fold { instance, state: None, version: 0, position: 0 };
+        let live = Live::new(&self.identity.component, &self.identity.name);
+        let mut fold = Fold { live, state: None, version: 0, position: 0 };
         loop {
             let records = self.records(fold.version, BATCH)?;
             let decisions = records.iter().map(|record| parse(record));
@@ -190,30 +188,28 @@ impl Past {
         let data: Vec<_> = data.collect();
         let seen: Vec<_> =
             events.iter().zip(&data).map(|(event, data)| Event::of(event, data)).collect();
-        let folded = fold.instance.evolve(self.aggregate.as_str(), fold.state.as_ref(), &seen);
-        let folded = folded.map_err(|error| self.failed(&error))?;
-        fold.state = Some(folded.map_err(|reason| self.fault(reason))?);
+        let (aggregate, state) = (self.aggregate.as_str(), fold.state.as_ref());
+        let folded = self.call(&mut fold.live, |i| i.evolve(aggregate, state, &seen))?;
+        fold.state = Some(folded.map_err(|reason| self.identity.fault(reason))?);
         if let Some(last) = events.last() {
             (fold.version, fold.position) = (last.stream_version, last.position);
         }
         Ok(())
     }
 
-    fn inspect(&self, instance: &mut Instance, state: &State) -> Result<String, CommandError> {
-        let json = instance.inspect(self.aggregate.as_str(), state);
-        json.map_err(|error| self.failed(&error))?.map_err(|reason| self.fault(reason))
+    /// The state as JSON; none before the first event.
+    fn inspect(&self, fold: &mut Fold) -> Result<Option<String>, CommandError> {
+        let Some(state) = &fold.state else { return Ok(None) };
+        let shown = self.call(&mut fold.live, |i| i.inspect(self.aggregate.as_str(), state))?;
+        let shown = shown.and_then(|json| checked_state(&json));
+        shown.map(Some).map_err(|reason| self.identity.fault(reason))
     }
 
-    fn failed(&self, error: &GuestError) -> CommandError {
-        match error {
-            GuestError::Limit(limit) => {
-                CommandError::ModuleLimit { module: self.identity.name.clone(), limit: *limit }
-            }
-            GuestError::Trap(_) | GuestError::Instantiate(_) => self.fault(error.to_string()),
-        }
-    }
-
-    fn fault(&self, reason: String) -> CommandError {
-        CommandError::ModuleFault { module: self.identity.name.clone(), reason }
+    fn call<T>(
+        &self,
+        live: &mut Live,
+        call: impl FnOnce(&mut Instance) -> Result<T, GuestError>,
+    ) -> Result<T, CommandError> {
+        self.identity.call(live, call).map_err(|error| self.identity.failed(&error))
     }
 }

@@ -78,8 +78,8 @@ pub(super) fn point(at: &str, app: &App) -> Result<Until, Problem> {
 pub(super) async fn state(app: Shared, segments: Segments, until: Until) -> Answer {
     let (aggregate, id) = (segments.name("aggregate")?, segments.key("id")?);
     let stream = StreamId::of(&aggregate, &id);
-    let past = app.engine.past(&aggregate, &id)?;
-    let found = blocking(move || Ok(past.state(until)?)).await?;
+    let history = app.engine.history(&aggregate, &id)?;
+    let found = blocking(move || Ok(history.state(until)?)).await?;
     let found = found.ok_or_else(|| no_event_yet(&stream))?;
     if let Until::Version(version) = until
         && found.version < version
@@ -96,7 +96,7 @@ fn no_event_yet(stream: &StreamId) -> Problem {
 }
 
 /// `GET /v1/aggregates/{aggregate}/{id}/history`: `?after=<version>&limit=&cursor=`.
-pub(super) async fn history(
+pub(super) async fn of_aggregate(
     State(app): State<Shared>,
     segments: Segments,
     request: Request,
@@ -105,12 +105,12 @@ pub(super) async fn history(
     let mut params = Params::parse(request.uri())?;
     let (after, cursor) = (params.parsed::<u64>("after")?, params.parsed::<u64>("cursor")?);
     let after = cursor.or(after).unwrap_or(0);
-    let limit = params.limit(&app.limits)?;
+    let bounds = (params.limit(&app.limits)?, app.limits.page_bytes);
     params.end()?;
     let stream = StreamId::of(&aggregate, &id);
-    let past = app.engine.past(&aggregate, &id)?;
+    let history = app.engine.history(&aggregate, &id)?;
     let (steps, more) = blocking(move || {
-        let (steps, more) = past.steps(after, limit)?;
+        let (steps, more) = history.steps(after, bounds)?;
         let views = steps.iter().map(step).collect::<Result<Vec<_>, Problem>>()?;
         Ok((views, steps.last().map(|last| last.version).filter(|_| more)))
     })
