@@ -9,7 +9,7 @@ use factum_sdk::log;
 
 const HUGE: usize = 100 << 20;
 const FLOOD: usize = 1_000_000;
-const LINES: usize = 100_000;
+const LINES: usize = 10_000;
 const PAGE: usize = 64 << 10;
 
 /// How deep its JSON goes.
