@@ -55,11 +55,46 @@ fn documents(client: &Client, query: &str) -> (Vec<Value>, Value) {
     (documents, page["explain"].take())
 }
 
-/// Sends the month's commands; answers how many there were and the last position.
-fn feed(client: &Client) -> (u64, u64) {
+/// The events that those commands come to.
+fn events(row: &str) -> Vec<Value> {
+    let mut plan = Value::Null;
+    let event = |line: String| {
+        let mut line: Value = serde_json::from_str(&line).expect("JSON");
+        let mut data = line["data"].take();
+        let event_type = match line["command"].as_str().expect("text") {
+            "schedule" => "Scheduled",
+            "cancel" => "Cancelled",
+            "depart" => "Departed",
+            "divert" => "Diverted",
+            _ => "Arrived",
+        };
+        if event_type == "Scheduled" {
+            plan = data.clone();
+        }
+        for field in ["carrier", "date", "origin", "dest"] {
+            data[field] = plan[field].clone();
+        }
+        let id = line["id"].as_str().expect("text");
+        json!({"type": event_type, "stream": format!("flight-{id}"), "data": data})
+    };
+    commands(row).into_iter().map(event).collect()
+}
+
+fn append(client: &Client, events: &[Value]) {
+    for part in events.chunks(1_000) {
+        client.post("/v1/events", &json!({ "events": part })).ok();
+    }
+}
+
+fn month() -> Vec<String> {
     let csv = zstd::decode_all(&*data("january.csv.zst")).expect("is whole");
     let csv = String::from_utf8(csv).expect("is text");
-    let rows: Vec<_> = csv.lines().skip(1).collect();
+    csv.lines().skip(1).map(str::to_owned).collect()
+}
+
+/// Sends the month's commands; answers how many there were and the last position.
+fn feed(client: &Client) -> (u64, u64) {
+    let rows = month();
     let (mut position, mut events) = (0, 0);
     for part in rows.chunks(FLIGHTS) {
         let body: String =
@@ -95,20 +130,16 @@ fn the_month_as_of_any_position_is_what_a_fresh_server_fed_up_to_there_has() {
     let (dir, other) = (dir.expect("a directory"), other.expect("a directory"));
     let server = Server::start(dir.path());
     server.install(flights());
-    let (_, head) = feed(&server.client);
-    let events = server.client.all_events();
+    let events: Vec<_> = month().iter().flat_map(|row| events(row)).collect();
+    append(&server.client, &events);
     let fresh = Server::start(other.path());
     fresh.install(flights());
-    let mut positions: Vec<_> = (0..20).map(|_| 1 + random.below(head)).collect();
+    let mut positions: Vec<_> = (0..20).map(|_| 1 + random.below(events.len() as u64)).collect();
     positions.sort_unstable();
     let mut fed = 0;
     for (turn, at) in positions.into_iter().enumerate() {
         let up_to = usize::try_from(at).expect("small");
-        for part in events[fed..up_to].chunks(1_000) {
-            let event = |event: &Value| json!({"type": event["type"], "stream": event["stream"], "data": event["data"]});
-            let body = json!({ "events": part.iter().map(event).collect::<Vec<_>>() });
-            fresh.client.post("/v1/events", &body).ok();
-        }
+        append(&fresh.client, &events[fed..up_to]);
         fed = up_to;
         let model = MODELS[turn % MODELS.len()];
         let then = all_rows(&server.client, model, &format!("at={at}&wait=30"));
