@@ -152,7 +152,8 @@ impl Crew {
             }
             let watched = Arc::new(Watched::new(look.clone()));
             let one = wanted.clone().between(position, position);
-            let changes = self.alone(records, &one, Arc::<Watched>::clone(&watched) as _);
+            let look: Arc<dyn ReadModelLook> = Arc::<Watched>::clone(&watched);
+            let changes = self.alone(records, &one, look);
             let mut changed = changes.iter().flatten().map(|c| changed_by(&self.spec, c));
             let is_it = changed.any(|(collection, key)| (collection, key) == (place.0, &*place.1));
             match first {

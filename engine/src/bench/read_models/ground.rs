@@ -34,6 +34,9 @@ pub(super) struct Rebuild {
 /// What something makes of events.
 type Projected = Result<Result<Vec<Change>, String>, GuestError>;
 
+/// A projection without a guest: the collection, events, and what it may read.
+type Native = fn(&str, &[RecordedEvent<'_>], &dyn ReadModelLook) -> Result<Vec<Change>, String>;
+
 pub(super) struct Ground {
     pub(super) log: Log,
     spec: ProjectionManifest,
@@ -68,11 +71,7 @@ impl Ground {
     }
 
     /// Lets both project everything, in turns.
-    pub(super) fn compare(
-        &mut self,
-        runs: u32,
-        native: fn(&str, &[RecordedEvent<'_>], &dyn ReadModelLook) -> Result<Vec<Change>, String>,
-    ) -> anyhow::Result<Rebuild> {
+    pub(super) fn compare(&mut self, runs: u32, native: Native) -> anyhow::Result<Rebuild> {
         let (mut guests, mut natives, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
         let name = self.spec.name.clone();
         for run in 0..runs {
