@@ -179,8 +179,8 @@ impl Projections {
     /// Why there is no read model of a name: perhaps it is only being built.
     #[must_use]
     pub fn why_none(&self, name: &str) -> PastError {
-        let all = self.all.read();
-        let mut builds = all.values().filter_map(|projection| projection.build());
+        let all: Vec<_> = self.all.read().values().cloned().collect();
+        let mut builds = all.iter().filter_map(|projection| projection.build());
         let Some(build) = builds.find(|build| build.makes(name)) else {
             return PastError::Unknown;
         };

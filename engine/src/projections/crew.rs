@@ -104,13 +104,14 @@ impl Crew {
     ) -> Made {
         match self.lives.first_mut() {
             Some(live) => call(live, records, wanted, look),
-            None => Ok(Vec::new()),
+            None => Err(NotMade::Start(GuestError::Instantiate("there is none".into()))),
         }
     }
 
     fn divide(&mut self, records: &Records, wanted: &Wanted<'_>, look: &Look) -> Made {
         let Self { component, module, key, lives, workers, .. } = self;
-        let (Some(key), of) = (key, *workers) else { return Ok(Vec::new()) };
+        let of = *workers;
+        let Some(key) = key else { return self.alone(records, wanted, Arc::new(look.clone())) };
         lives.resize_with(of, || Live::new(component, module));
         let shares = side_by_side(lives, |at, live| {
             let watched = Arc::new(Watched::new(look.clone()));
@@ -119,15 +120,18 @@ impl Crew {
             let changes = call(live, records, &share, look)?;
             Ok(Done { changes, reads: watched.reads() })
         });
+        let is_short = |shares: &Vec<Result<Done, NotMade>>| {
+            shares.iter().any(|share| matches!(share, Err(NotMade::Start(_))))
+        };
         match shares {
-            Ok(shares) => {
+            Ok(shares) if !is_short(&shares) => {
                 let shares = shares.into_iter().collect::<Result<_, NotMade>>()?;
                 let merged = merge(&self.spec, shares);
                 merged.map_err(|place| NotMade::Shared(self.shared(records, wanted, look, place)))
             }
-            // Without threads it takes longer.
-            Err(error) => {
-                tracing::debug!(%error, "no thread could be started for a share of a batch");
+            // Without threads or room for instances it takes longer.
+            _ => {
+                self.rest();
                 self.alone(records, wanted, Arc::new(look.clone()))
             }
         }

@@ -163,7 +163,7 @@ fn a_month_of_real_flights_answers_what_another_database_says() {
         client.get(&wait).ok();
     }
 
-    // Built anew, each carrier's and each route's events by one of several instances: no byte differs.
+    // Built anew, the events of each carrier or route by one of several instances.
     for model in ["carriers", "routes"] {
         let projection = format!("/v1/projections/{model}");
         let rebuild = format!("{projection}/rebuild?swap=manual");

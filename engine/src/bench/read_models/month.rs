@@ -68,7 +68,7 @@ fn flight_events(flight: &Flight) -> anyhow::Result<Vec<NewEvent>> {
     commands.into_iter().map(event).collect()
 }
 
-/// What every event of a flight says, as the guest reads it.
+/// What the events of a flight say: all that the guest reads of them.
 #[derive(Deserialize)]
 struct Told {
     carrier: String,
@@ -80,6 +80,18 @@ struct Told {
     _dest: String,
     #[serde(default)]
     delay_minutes: i64,
+    #[serde(default, rename = "air_time_minutes")]
+    _air_time_minutes: u32,
+    #[serde(default, rename = "flight")]
+    _flight: u32,
+    #[serde(default, rename = "scheduled_departure")]
+    _scheduled_departure: String,
+    #[serde(default, rename = "scheduled_arrival")]
+    _scheduled_arrival: String,
+    #[serde(default, rename = "distance")]
+    _distance: u32,
+    #[serde(default, rename = "tail_number")]
+    _tail_number: Option<String>,
 }
 
 /// The guest's document.
