@@ -1,6 +1,6 @@
 //! The files of generations, by name: `{projection}-{version}.redb` answers,
-//! `{projection}-{version}.building` is built to take its place, and `….beside` to do so when someone
-//! asks for it. A name changes in one step, so a crash finds either the one or the other.
+//! `{projection}-{version}.building` is built to take its place, and `….beside` to do so when
+//! someone asks for it. A name changes in one step, so a crash finds either the one or the other.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

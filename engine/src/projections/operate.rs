@@ -72,7 +72,7 @@ impl Projections {
     }
 
     /// Builds the projection anew beside the generation that answers. It takes its place when it
-    /// caught up, or, unless `swaps`, when [`Projections::swap`] asks for it, be it after a restart.
+    /// caught up, or, unless `swaps`, when [`Projections::swap`] asks for it, restarts or not.
     ///
     /// # Errors
     /// [`OperateError`]; one that is being built stays.
