@@ -1,6 +1,10 @@
 //! The command line: what is asked for, and one clear line where it cannot be done.
 
 mod build;
+mod export;
+mod import;
+mod remote;
+mod schemas;
 mod serve;
 
 use std::fmt::Display;
@@ -34,6 +38,12 @@ enum Action {
     Serve(Box<serve::ServeArgs>),
     /// Build a module from a guest's Rust crate
     Build(build::BuildArgs),
+    /// Write the events of a running server as CloudEvents, one a line
+    Export(export::ExportArgs),
+    /// Record CloudEvents, one a line, in a running server, each once
+    Import(import::ImportArgs),
+    /// Declare and show what the data of events must be like
+    Schemas(schemas::SchemasArgs),
     /// Show Factum at work on real data: modules, commands, read models, a swap under load
     Demo(crate::demo::DemoArgs),
     /// Measure how many durable commands a second this machine can do
@@ -46,7 +56,7 @@ impl Action {
     fn default_log(&self) -> &'static str {
         match self {
             Self::Serve(_) => "info",
-            Self::Build(_) | Self::Demo(_) | Self::Bench(_) => "warn",
+            _ => "warn",
         }
     }
 }
@@ -69,6 +79,9 @@ impl Cli {
             match *action {
                 Action::Serve(args) => serve::run(*args).await.map_err(|error| error.to_string()),
                 Action::Build(args) => build::run(args).await,
+                Action::Export(args) => export::run(args).await,
+                Action::Import(args) => import::run(args).await,
+                Action::Schemas(args) => schemas::run(args).await,
                 Action::Demo(args) => {
                     crate::demo::run(&args).await.map_err(|error| format!("{error:#}"))
                 }

@@ -174,9 +174,31 @@ impl Client {
     /// # Errors
     /// [`ClientError`] when the server does not begin to answer.
     pub async fn lines(&self, path: &str, lines: Bytes) -> Result<Lines, ClientError> {
-        let mut call = Call::new(Method::POST, path, NDJSON);
+        self.stream(Method::POST, path, NDJSON, lines).await
+    }
+
+    /// Asks for lines.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the server does not begin to answer.
+    pub async fn get_lines(&self, path: &str) -> Result<Lines, ClientError> {
+        self.stream(Method::GET, path, "", Bytes::new()).await
+    }
+
+    /// Sends bytes of a content type and takes lines back while they come.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the server does not begin to answer.
+    pub async fn stream(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &'static str,
+        content: Bytes,
+    ) -> Result<Lines, ClientError> {
+        let mut call = Call::new(method, path, content_type);
         call.accept = NDJSON;
-        call.body = lines;
+        call.body = content;
         let request = call.to_string();
         let answer = self.answer(call).await?;
         Ok(Lines { request, body: answer.into_body(), buffer: BytesMut::new() })
@@ -261,19 +283,24 @@ impl Lines {
     /// # Errors
     /// [`ClientError`] when the connection breaks or the line is not what was expected.
     pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ClientError> {
+        let Some(line) = self.next_text().await? else { return Ok(None) };
+        serde_json::from_slice(&line).map(Some).map_err(|error| ClientError::Unexpected {
+            request: self.request.clone(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// The next line as it is, unless it is empty; none when the answer has ended.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the connection breaks.
+    pub async fn next_text(&mut self) -> Result<Option<Bytes>, ClientError> {
         loop {
-            if let Some(line) = self.buffered_line() {
-                if line.iter().all(u8::is_ascii_whitespace) {
-                    continue;
-                }
-                let parsed = serde_json::from_slice(&line);
-                return parsed.map(Some).map_err(|error| ClientError::Unexpected {
-                    request: self.request.clone(),
-                    reason: error.to_string(),
-                });
-            }
-            if !self.read_more().await? {
-                return Ok(None);
+            match self.buffered_line() {
+                Some(line) if line.iter().all(u8::is_ascii_whitespace) => {}
+                Some(line) => return Ok(Some(line.freeze())),
+                None if !self.read_more().await? => return Ok(None),
+                None => {}
             }
         }
     }

@@ -9,6 +9,7 @@ use crate::appends::{AppendAnswer, Appends, NewAppend};
 use crate::clock::Clock;
 use crate::commands::{Answer, Command, CommandError, Commands, History, WorkerLimits};
 use crate::decision::parse;
+use crate::event_schemas::EventSchemas;
 use crate::modules::{CheckLimits, Foundation, Modules};
 use crate::names::{Key, Name, StreamId};
 use crate::projections::{ProjectionLimits, Projections};
@@ -119,6 +120,8 @@ pub struct Engine {
     modules: Arc<Modules>,
     projections: Arc<Projections>,
     subscriptions: Arc<Subscriptions>,
+    source: Arc<str>,
+    schemas: Arc<EventSchemas>,
     spawner: Spawner,
     log_threads: Vec<Thread>,
     // Last: the directory is free for others only when everything above is gone.
@@ -141,6 +144,7 @@ impl Engine {
             &spawner,
         )
         .map_err(StartError::Log)?;
+        let schemas = EventSchemas::open(&log).map_err(StartError::Other)?;
         let runtime = RuntimeOptions {
             guests: options.guests,
             gate: options.gate,
@@ -161,6 +165,7 @@ impl Engine {
         let foundation = Foundation {
             runtime,
             log: log.clone(),
+            rules: schemas.rules(),
             clock: options.clock,
             workers: options.workers,
             checks: options.checks,
@@ -177,8 +182,18 @@ impl Engine {
         let commands = Commands::new(log.clone(), routes, options.in_flight_commands);
         let commands = Arc::new(commands);
         let subscriptions = Subscriptions::new(log.clone(), SubscriptionLimits::default());
+        let source = format!("/factum/{}", data_dir.store_id());
+        let in_flight = options.in_flight_commands;
+        let deciding = Arc::clone(&commands);
         Ok(Self {
-            appends: Appends::new(log.clone(), Arc::clone(&commands), options.in_flight_commands),
+            appends: Appends::new(
+                (log.clone(), schemas.rules()),
+                deciding,
+                source.clone(),
+                in_flight,
+            ),
+            source: source.into(),
+            schemas: Arc::new(schemas),
             commands,
             subscriptions: Arc::new(subscriptions),
             log,
@@ -240,6 +255,19 @@ impl Engine {
         self.commands.history(aggregate, id)
     }
 
+    /// What tells events that got their ids here from those of everyone else, as CloudEvents have
+    /// it.
+    #[must_use]
+    pub fn source(&self) -> &Arc<str> {
+        &self.source
+    }
+
+    /// The schemas of event types.
+    #[must_use]
+    pub fn schemas(&self) -> &Arc<EventSchemas> {
+        &self.schemas
+    }
+
     /// The log, for reading.
     #[must_use]
     pub fn log(&self) -> &Log {
@@ -276,8 +304,9 @@ impl Engine {
         self.subscriptions.close();
         self.modules.close();
         self.projections.close();
-        let Self { log, commands, appends, modules, projections, subscriptions, .. } = self;
-        drop((log, commands, appends, modules, projections, subscriptions));
+        let Self { log, commands, appends, modules, projections, subscriptions, schemas, .. } =
+            self;
+        drop((log, commands, appends, modules, projections, subscriptions, schemas));
         let (log_threads, _data_dir) = (self.log_threads, self._data_dir);
         for thread in log_threads {
             thread.join();

@@ -4,12 +4,14 @@
 //! has a limit; a request that panics hurts no other. Status codes are in `http/error.rs` alone,
 //! and nothing below this module knows one.
 
+mod accept;
 mod answer;
 mod app;
 mod append_body;
 mod appends;
 mod body;
 mod bulk;
+mod cloud_events;
 mod command;
 mod counters;
 mod decisions;
@@ -33,6 +35,7 @@ mod projections_past;
 mod queries;
 mod read_models;
 mod routes;
+mod schemas;
 mod segments;
 mod server;
 mod shape;
@@ -51,6 +54,7 @@ use crate::engine::Engine;
 use crate::metrics::Metrics;
 
 pub use limits::HttpLimits;
+pub(crate) use params::encode;
 
 /// How a server is to answer.
 #[derive(Clone, Debug)]

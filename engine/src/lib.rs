@@ -23,6 +23,7 @@ pub mod storage;
 pub mod appends;
 pub mod commands;
 pub mod engine;
+pub mod event_schemas;
 pub mod modules;
 pub mod projections;
 pub mod reads;

@@ -100,6 +100,7 @@ fn work(stream: &str, version: u64, id: &str, events: usize, outcome: Outcome<'_
         data: format!("{{\"id\":\"{id}\"}}").into_bytes(),
         tags: Vec::new(),
         time_ms: None,
+        origin: None,
     };
     let record = CommandRecord {
         command_id: id,
