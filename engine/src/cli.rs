@@ -1,7 +1,11 @@
 //! The command line: what is asked for, and one clear line where it cannot be done.
 
+mod backup;
 mod build;
+mod checkpoint;
+mod progress;
 mod serve;
+mod verify;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -32,6 +36,19 @@ enum Asked {
 enum Action {
     /// Serve a data directory over HTTP
     Serve(Box<serve::ServeArgs>),
+    /// Check that a store is as it was written: records, derived files, components, checkpoints.
+    /// Exit codes: 0 sound, 1 damaged, 2 could not look
+    Verify(verify::VerifyArgs),
+    /// Print a signed checkpoint of a server's log, to be kept elsewhere
+    Checkpoint(checkpoint::CheckpointArgs),
+    /// Print the proof that an event is in the log of a checkpoint
+    Prove(checkpoint::ProveArgs),
+    /// Check such a proof, without the server. Exit codes: 0 proved, 1 not proved, 2 could not look
+    VerifyProof(checkpoint::VerifyProofArgs),
+    /// Copy a store to one file, from a running server or a data directory
+    Backup(backup::BackupArgs),
+    /// Make a data directory of backups
+    Restore(backup::RestoreArgs),
     /// Build a module from a guest's Rust crate
     Build(build::BuildArgs),
     /// Show Factum at work on real data: modules, commands, read models, a swap under load
@@ -47,6 +64,12 @@ impl Action {
         match self {
             Self::Serve(_) => "info",
             Self::Build(_) | Self::Demo(_) | Self::Bench(_) => "warn",
+            Self::Verify(_)
+            | Self::Checkpoint(_)
+            | Self::Prove(_)
+            | Self::VerifyProof(_)
+            | Self::Backup(_)
+            | Self::Restore(_) => "error",
         }
     }
 }
@@ -69,6 +92,12 @@ impl Cli {
             match *action {
                 Action::Serve(args) => serve::run(*args).await.map_err(|error| error.to_string()),
                 Action::Build(args) => build::run(args).await,
+                Action::Verify(args) => Ok(verify::run(args).await),
+                Action::Backup(args) => backup::run(args).await,
+                Action::Restore(args) => backup::restore(args).await,
+                Action::Checkpoint(args) => checkpoint::run(&args).await,
+                Action::Prove(args) => checkpoint::prove(&args).await,
+                Action::VerifyProof(args) => Ok(checkpoint::verify_proof(&args)),
                 Action::Demo(args) => {
                     crate::demo::run(&args).await.map_err(|error| format!("{error:#}"))
                 }
