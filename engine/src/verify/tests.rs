@@ -93,7 +93,7 @@ impl Store {
 fn event(number: u32, part: u32) -> (NewEvent, Option<StreamId>) {
     let text = "x".repeat(usize::try_from(number % 700).expect("fits"));
     let event = NewEvent {
-        event_type: EventType::parse(if number % 2 == 0 { "Counted" } else { "Noted" })
+        event_type: EventType::parse(if number.is_multiple_of(2) { "Counted" } else { "Noted" })
             .expect("valid"),
         schema_version: 1,
         content_type: JSON.into(),
