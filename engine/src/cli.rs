@@ -1,11 +1,15 @@
 //! The command line: what is asked for, and one clear line where it cannot be done.
 
+mod backup;
 mod build;
+mod checkpoint;
 mod export;
 mod import;
+mod progress;
 mod remote;
 mod schemas;
 mod serve;
+mod verify;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -36,6 +40,19 @@ enum Asked {
 enum Action {
     /// Serve a data directory over HTTP
     Serve(Box<serve::ServeArgs>),
+    /// Check that a store is as it was written: records, derived files, components, checkpoints.
+    /// Exit codes: 0 sound, 1 damaged, 2 could not look
+    Verify(verify::VerifyArgs),
+    /// Print a signed checkpoint of a server's log, to be kept elsewhere
+    Checkpoint(checkpoint::CheckpointArgs),
+    /// Print the proof that an event is in the log of a checkpoint
+    Prove(checkpoint::ProveArgs),
+    /// Check such a proof, without the server. Exit codes: 0 proved, 1 not proved, 2 could not look
+    VerifyProof(checkpoint::VerifyProofArgs),
+    /// Copy a store to one file, from a running server or a data directory
+    Backup(backup::BackupArgs),
+    /// Make a data directory of backups
+    Restore(backup::RestoreArgs),
     /// Build a module from a guest's Rust crate
     Build(build::BuildArgs),
     /// Write the events of a running server as CloudEvents, one a line
@@ -56,6 +73,12 @@ impl Action {
     fn default_log(&self) -> &'static str {
         match self {
             Self::Serve(_) => "info",
+            Self::Verify(_)
+            | Self::Checkpoint(_)
+            | Self::Prove(_)
+            | Self::VerifyProof(_)
+            | Self::Backup(_)
+            | Self::Restore(_) => "error",
             _ => "warn",
         }
     }
@@ -82,6 +105,12 @@ impl Cli {
                 Action::Export(args) => export::run(args).await,
                 Action::Import(args) => import::run(args).await,
                 Action::Schemas(args) => schemas::run(args).await,
+                Action::Verify(args) => Ok(verify::run(args).await),
+                Action::Backup(args) => backup::run(args).await,
+                Action::Restore(args) => backup::restore(args).await,
+                Action::Checkpoint(args) => checkpoint::run(&args).await,
+                Action::Prove(args) => checkpoint::prove(&args).await,
+                Action::VerifyProof(args) => Ok(checkpoint::verify_proof(&args)),
                 Action::Demo(args) => {
                     crate::demo::run(&args).await.map_err(|error| format!("{error:#}"))
                 }

@@ -204,6 +204,41 @@ impl Client {
         Ok(Lines { request, body: answer.into_body(), buffer: BytesMut::new() })
     }
 
+    /// Asks for a text.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn text(&self, path: &str) -> Result<String, ClientError> {
+        let call = Call { accept: "text/plain", ..Call::new(Method::GET, path, "") };
+        let described = call.clone();
+        let body = whole(self.answer(call).await?, &described).await?;
+        String::from_utf8(body.into()).map_err(|error| described.unexpected(error))
+    }
+
+    /// Sends a JSON document and takes lines back while they come.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the server does not begin to answer.
+    pub async fn ask(&self, path: &str, document: &impl Serialize) -> Result<Lines, ClientError> {
+        let mut call = Call::new(Method::POST, path, "application/json");
+        call.accept = NDJSON;
+        let body = serde_json::to_vec(document).map_err(|error| call.unexpected(error))?;
+        call.body = Bytes::from(body);
+        let request = call.to_string();
+        let answer = self.answer(call).await?;
+        Ok(Lines { request, body: answer.into_body(), buffer: BytesMut::new() })
+    }
+
+    /// Takes bytes while they come.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the server does not begin to answer.
+    pub async fn download(&self, path: &str) -> Result<Pieces, ClientError> {
+        let call = Call { accept: "*/*", ..Call::new(Method::GET, path, "") };
+        let request = call.to_string();
+        Ok(Pieces { request, body: self.answer(call).await?.into_body() })
+    }
+
     async fn exchange<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, ClientError> {
         let described = Call { body: Bytes::new(), ..call.clone() };
         let answer = self.answer(call).await?;
@@ -266,6 +301,32 @@ impl<'a> Call<'a> {
 
     fn unexpected(&self, reason: impl fmt::Display) -> ClientError {
         ClientError::Unexpected { request: self.to_string(), reason: reason.to_string() }
+    }
+}
+
+/// An answer of bytes, read piece by piece.
+#[derive(Debug)]
+pub struct Pieces {
+    request: String,
+    body: Incoming,
+}
+
+impl Pieces {
+    /// The next piece; none when the answer has come to its end.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the connection breaks before that.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        let transport =
+            |reason: String| ClientError::Transport { request: self.request.clone(), reason };
+        loop {
+            let frame = tokio::time::timeout(PATIENCE, self.body.frame()).await;
+            let frame = frame.map_err(|_| transport("the answer came to a halt".to_owned()))?;
+            let Some(frame) = frame else { return Ok(None) };
+            if let Ok(data) = frame.map_err(|error| transport(chain(&error)))?.into_data() {
+                return Ok(Some(data));
+            }
+        }
     }
 }
 

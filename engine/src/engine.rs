@@ -6,6 +6,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::appends::{AppendAnswer, Appends, NewAppend};
+use crate::backup::{BackupError, Source};
+use crate::checkpoints::{CheckpointLimits, Checkpoints};
 use crate::clock::Clock;
 use crate::commands::{Answer, Command, CommandError, Commands, History, WorkerLimits};
 use crate::decision::parse;
@@ -20,6 +22,7 @@ use crate::storage::data_dir::{DataDir, DataDirError};
 use crate::storage::log::{Direction, Log, LogLimits, OpenError};
 use crate::subscriptions::{SubscriptionLimits, Subscriptions};
 use crate::tasks::{Spawner, Thread};
+use crate::verify::{Kept, Pace, Subject, verify};
 
 /// What an engine is opened with.
 #[derive(Clone, Debug)]
@@ -47,6 +50,10 @@ pub struct Options {
     pub safe_mode: bool,
     /// What projections may use.
     pub projections: ProjectionLimits,
+    /// When checkpoints are signed.
+    pub checkpoints: CheckpointLimits,
+    /// What work that reads the whole log may take beside commands.
+    pub upkeep: Pace,
     /// Commands between arrival and answer, and as many direct appends; more wait. 4,096: what one
     /// group may hold, and both together fit the log's queue, so that no sender blocks on it.
     pub in_flight_commands: usize,
@@ -71,6 +78,8 @@ impl Options {
             checks: CheckLimits::default(),
             safe_mode: false,
             projections: ProjectionLimits::default(),
+            checkpoints: CheckpointLimits::default(),
+            upkeep: Pace::default(),
             in_flight_commands: 4096,
             clock: Clock::system(),
         }
@@ -84,6 +93,8 @@ pub enum StartError {
     DataDir(DataDirError),
     /// The log cannot be used.
     Log(OpenError),
+    /// The directory was copied while it was used, and what came of it is no store.
+    TornCopy(PathBuf, String),
     /// Something else, in a sentence.
     Other(String),
 }
@@ -93,6 +104,12 @@ impl std::fmt::Display for StartError {
         match self {
             Self::DataDir(error) => error.fmt(f),
             Self::Log(error) => error.fmt(f),
+            Self::TornCopy(dir, reason) => write!(
+                f,
+                "{} was copied while a server used it, and its files do not fit together: \
+                 {reason}. Take a copy with `factum backup`",
+                dir.display()
+            ),
             Self::Other(reason) => f.write_str(reason),
         }
     }
@@ -122,10 +139,13 @@ pub struct Engine {
     subscriptions: Arc<Subscriptions>,
     source: Arc<str>,
     schemas: Arc<EventSchemas>,
+    checkpoints: Arc<Checkpoints>,
+    checkpointer: Thread,
+    upkeep: Pace,
     spawner: Spawner,
     log_threads: Vec<Thread>,
     // Last: the directory is free for others only when everything above is gone.
-    _data_dir: DataDir,
+    data_dir: DataDir,
 }
 
 impl Engine {
@@ -135,6 +155,11 @@ impl Engine {
     /// [`StartError`] naming the cause; nothing was changed.
     pub fn open(options: Options) -> Result<Self, StartError> {
         let data_dir = DataDir::open(&options.data).map_err(StartError::DataDir)?;
+        if data_dir.is_live_copy().map_err(StartError::DataDir)? {
+            mend_copy(&data_dir)
+                .map_err(|reason| StartError::TornCopy(data_dir.path().to_owned(), reason))?;
+        }
+        data_dir.begin_use().map_err(StartError::DataDir)?;
         let spawner = Spawner::default();
         let (log, log_threads) = Log::open(
             data_dir.path(),
@@ -185,6 +210,11 @@ impl Engine {
         let source = format!("/factum/{}", data_dir.store_id());
         let in_flight = options.in_flight_commands;
         let deciding = Arc::clone(&commands);
+        let (dir, store_id) = (data_dir.path(), data_dir.store_id());
+        let checkpoints = Checkpoints::new(log.clone(), dir, store_id, options.checkpoints);
+        let checkpoints = Arc::new(checkpoints);
+        let keeping = Arc::clone(&checkpoints);
+        let checkpointer = spawner.thread("checkpointer", move || keeping.keep_at_intervals());
         Ok(Self {
             appends: Appends::new(
                 (log.clone(), schemas.rules()),
@@ -199,9 +229,12 @@ impl Engine {
             log,
             modules: Arc::new(modules),
             projections,
+            checkpoints,
+            checkpointer,
+            upkeep: options.upkeep,
             spawner,
             log_threads,
-            _data_dir: data_dir,
+            data_dir,
         })
     }
 
@@ -292,6 +325,51 @@ impl Engine {
         &self.subscriptions
     }
 
+    /// Signs checkpoints of the log.
+    #[must_use]
+    pub fn checkpoints(&self) -> &Arc<Checkpoints> {
+        &self.checkpoints
+    }
+
+    /// What work that reads the whole log may take beside commands.
+    #[must_use]
+    pub fn upkeep(&self) -> Pace {
+        self.upkeep
+    }
+
+    /// The store as it is now, to be verified while it is used.
+    #[must_use]
+    pub fn subject(&self) -> Subject {
+        let read_models = self.projections.checkpoints().into_iter();
+        let read_models = read_models.map(|(name, at)| (name, at.map_err(|e| e.to_string())));
+        Subject {
+            read_models: read_models.collect(),
+            stored: self.log.stored(),
+            store_id: self.data_dir.store_id().to_owned(),
+            dir: self.data_dir.path().to_owned(),
+        }
+    }
+
+    /// What a backup up to the newest record is made of.
+    ///
+    /// # Errors
+    /// [`BackupError`], when no checkpoint can be signed.
+    pub fn backup_source(&self) -> Result<Source, BackupError> {
+        let through = self.log.head();
+        Ok(Source {
+            stored: self.log.stored(),
+            store_id: self.data_dir.store_id().to_owned(),
+            dir: self.data_dir.path().to_owned(),
+            through,
+            checkpoint: Some(self.checkpoints.at(Some(through.decision))?),
+        })
+    }
+
+    /// Runs long work in a thread of its own, which ends by itself.
+    pub fn beside(&self, name: &str, work: impl FnOnce() + Send + 'static) {
+        drop(self.spawner.thread(name, work));
+    }
+
     /// Threads that died: the engine is unhealthy if there are any.
     #[must_use]
     pub fn dead_threads(&self) -> Vec<String> {
@@ -304,12 +382,32 @@ impl Engine {
         self.subscriptions.close();
         self.modules.close();
         self.projections.close();
+        self.checkpoints.close();
+        self.checkpointer.join();
         let Self { log, commands, appends, modules, projections, subscriptions, schemas, .. } =
             self;
         drop((log, commands, appends, modules, projections, subscriptions, schemas));
-        let (log_threads, _data_dir) = (self.log_threads, self._data_dir);
+        drop(self.checkpoints);
+        let (log_threads, _data_dir) = (self.log_threads, self.data_dir);
         for thread in log_threads {
             thread.join();
         }
     }
+}
+
+/// Makes a store of a directory that was copied while it was used: what can be made of the log is
+/// removed, and the log is checked from its first record on. What was written to it while it was
+/// copied may be missing at its end.
+fn mend_copy(dir: &DataDir) -> Result<(), String> {
+    tracing::warn!(
+        dir = %dir.path().display(),
+        "it was copied while a server used it: its log is checked, and everything made of that is \
+         made again; what was written meanwhile may be missing"
+    );
+    dir.remove_derived().map_err(|error| error.to_string())?;
+    let subject = Subject::open(dir).map_err(|error| error.to_string())?;
+    let report = verify(&subject, Kept::new(), Pace::ALONE, |_| true)?;
+    // Compiled code that is damaged is made again by itself.
+    let fault = report.faults.iter().find(|fault| fault.part != "code");
+    fault.map_or(Ok(()), |fault| Err(fault.to_string()))
 }

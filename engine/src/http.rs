@@ -9,8 +9,10 @@ mod answer;
 mod app;
 mod append_body;
 mod appends;
+mod backup;
 mod body;
 mod bulk;
+mod checkpoints;
 mod cloud_events;
 mod command;
 mod counters;
@@ -42,6 +44,8 @@ mod shape;
 mod states;
 mod streams;
 mod taken;
+mod upkeep;
+mod verify;
 mod views;
 mod waiting;
 
@@ -89,6 +93,7 @@ pub async fn serve(
     let app = app::App {
         engine,
         uploads: Semaphore::new(limits.uploads),
+        upkeep: Arc::new(Semaphore::new(limits.upkeep)),
         limits: limits.clone(),
         bench_route,
         metrics: metrics.clone(),

@@ -21,6 +21,8 @@ pub mod storage;
 
 // What uses both.
 pub mod appends;
+pub mod backup;
+pub mod checkpoints;
 pub mod commands;
 pub mod engine;
 pub mod event_schemas;
@@ -28,6 +30,7 @@ pub mod modules;
 pub mod projections;
 pub mod reads;
 pub mod subscriptions;
+pub mod verify;
 
 // What clients speak, and what operators see and type.
 pub mod cli;

@@ -30,7 +30,7 @@ use crate::tasks::{Spawner, Thread};
 pub use activate::{ActivateError, Activation};
 pub use check::{CheckLimits, CheckReport, NotFolding};
 pub use limits::{LimitsError, ModuleLimits};
-use store::ComponentStore;
+pub use store::ComponentStore;
 
 /// A version of a module that can be activated.
 #[derive(Clone, Debug)]

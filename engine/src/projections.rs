@@ -39,7 +39,7 @@ use crate::decision::Hash;
 use crate::manifest::{Manifest, ProjectionManifest};
 use crate::runtime::Component;
 use crate::storage::log::Log;
-use crate::storage::read_models::Collection;
+use crate::storage::read_models::{Checkpoint, Collection, ReadModelError};
 use crate::subscriptions::Feed;
 use crate::tasks::Spawner;
 
@@ -47,6 +47,7 @@ use files::Files;
 use follow::Sources;
 use pasts::Pasts;
 use projection::Projection;
+use running::Running;
 
 pub use diff::{CollectionDiff, Diff, DiffRow};
 pub use guest_query::{GuestQueries, GuestQueryError};
@@ -209,6 +210,15 @@ impl Projections {
     pub fn list(&self) -> Vec<ProjectionStatus> {
         let all: Vec<_> = self.all.read().values().cloned().collect();
         all.iter().map(|projection| self.status_of(projection)).collect()
+    }
+
+    /// How far the files of all generations are.
+    #[must_use]
+    pub fn checkpoints(&self) -> Vec<(String, Result<Option<Checkpoint>, ReadModelError>)> {
+        let all: Vec<_> = self.all.read().values().cloned().collect();
+        let generations = all.iter().flat_map(|projection| projection.generations());
+        let name = |running: &Running| format!("{}-{}", running.spec.name, running.spec.version);
+        generations.map(|running| (name(&running), running.file.checkpoint())).collect()
     }
 
     fn status_of(&self, projection: &Projection) -> ProjectionStatus {

@@ -33,6 +33,7 @@ pub use bindings::exports::factum::domain::projection::Change;
 pub use bindings::factum::domain::types::{
     Command, Context, Event, Failure, NewEvent, RecordedEvent, Rejection,
 };
+pub use code_cache::check_code;
 pub use compiler::{CompileArgs, CompileError, CompileLimits, CompilerProgram, compile_from_stdin};
 pub use component::{Component, Role};
 pub use contract::{Misfit, unspoken};

@@ -9,7 +9,7 @@ const MOST_LINES: usize = 400;
 const MOST_COLUMNS: usize = 100;
 
 /// Which of our own top-level modules a module may name. What is not here is an outermost command.
-const IMPORTS: [(&str, &str); 24] = [
+const IMPORTS: [(&str, &str); 27] = [
     ("names", ""),
     ("json", ""),
     ("event", "names"),
@@ -41,10 +41,13 @@ const IMPORTS: [(&str, &str); 24] = [
     ),
     ("reads", "decision event names query storage"),
     ("subscriptions", "decision event names query storage tasks"),
+    ("checkpoints", "clock decision storage"),
+    ("verify", "checkpoints clock decision modules runtime storage"),
+    ("backup", "checkpoints clock decision modules storage verify"),
     (
         "engine",
-        "appends clock commands decision event_schemas modules names projections runtime storage \
-         subscriptions tasks",
+        "appends backup checkpoints clock commands decision event_schemas modules names projections \
+         runtime storage subscriptions tasks verify",
     ),
     ("metrics", "engine projections"),
     ("guest_build", ""),
@@ -53,11 +56,14 @@ const IMPORTS: [(&str, &str); 24] = [
 
 /// One heavy dependency, one folder; the contract is made into bytes where guests are built and
 /// where they are held to it.
-const ONLY_IN: [(&str, &str); 8] = [
+const ONLY_IN: [(&str, &str); 11] = [
     ("redb", "storage"),
     ("wasmtime", "runtime"),
     ("wasmtime_wasi", "runtime"),
     ("jsonschema", "schemas"),
+    ("ed25519_dalek", "checkpoints"),
+    ("sha2", "checkpoints"),
+    ("tar", "backup"),
     ("axum", "http"),
     ("wasmparser", "runtime"),
     ("wit_parser", "runtime"),

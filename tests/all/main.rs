@@ -14,6 +14,7 @@ mod harness;
 
 mod appends;
 mod architecture;
+mod backup;
 mod bad_input;
 mod cloud_events;
 mod commands;
@@ -36,4 +37,5 @@ mod read_models;
 mod schemas;
 mod swap;
 mod uploads;
+mod verify;
 mod wasi;

@@ -5,6 +5,7 @@
 //! checked; everything is on loopback, in a temporary directory, and ends. What is compared between
 //! machines is the ratio, never a rate.
 
+mod backups;
 mod connection;
 mod figures;
 mod load;
@@ -100,6 +101,7 @@ async fn measure_all(args: &HttpArgs, progress: &mut Report) -> anyhow::Result<F
     open_accounts(&client).await?;
     let commands = measure_commands(args, server.address(), progress).await?;
 
+    let backup = backups::measure(args, server.address(), &client, progress).await?;
     server.stop().await.context("after the commands")?;
     let server = Server::start().await?;
     let client = Client::new(server.address());
@@ -107,7 +109,7 @@ async fn measure_all(args: &HttpArgs, progress: &mut Report) -> anyhow::Result<F
     let flights: Uploaded = upload(&client, flights).await?;
     let projections = rebuild::measure(&server, &client, &flights, &week, args.copies).await?;
     server.stop().await.context("after the projections")?;
-    Ok(Figures { commands, projections })
+    Ok(Figures { commands, backup, projections })
 }
 
 async fn measure_commands(

@@ -81,6 +81,12 @@ pub(super) struct ServeArgs {
     /// Time after which a projection that is behind and does not move counts as stalled, in seconds
     #[arg(long, value_name = "SECONDS")]
     stalled_after_seconds: Option<u64>,
+    /// Time after which a checkpoint of the log is signed and kept, in seconds
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    checkpoint_seconds: Option<u64>,
+    /// Percent of one core that a backup or a verification may take while commands come in
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=100))]
+    upkeep_percent: Option<u32>,
     /// Bytes of the body of a command
     #[arg(long, value_name = "BYTES")]
     body_bytes: Option<usize>,
@@ -179,6 +185,12 @@ fn options(args: &ServeArgs, compiler: CompilerProgram) -> Options {
     set(&mut options.projections.build_workers, args.build_workers);
     if let Some(percent) = args.build_percent {
         options.projections.build_percent = percent;
+    }
+    if let Some(seconds) = args.checkpoint_seconds {
+        options.checkpoints.every = Duration::from_secs(seconds);
+    }
+    if let Some(percent) = args.upkeep_percent {
+        options.upkeep.percent = percent;
     }
     if let Some(seconds) = args.stalled_after_seconds {
         options.projections.stalled_after = Duration::from_secs(seconds);

@@ -22,6 +22,8 @@ pub(super) struct App {
     pub(super) metrics: Option<Metrics>,
     /// Uploads at a time.
     pub(super) uploads: Semaphore,
+    /// Answers at a time that take reading the whole log.
+    pub(super) upkeep: Arc<Semaphore>,
 }
 
 /// The state of the router.

@@ -89,6 +89,8 @@ kinds! {
         "The body did not arrive in time";
     BODY_CUT_SHORT = "body_cut_short", BAD_REQUEST, PASSING, "The body ended before its end";
     STILL_RUNNING = "still_running", CONFLICT, PASSING, "A command with this key is still running";
+    UPKEEP_RUNNING = "upkeep_running", CONFLICT, PASSING,
+        "A backup or a verification is under way";
     CONTENDED = "contended", CONFLICT, PASSING, "Other commands won every time";
     VERSION_EXISTS = "version_exists", CONFLICT, LASTING, "The version exists with other content";
     SCHEMA_EXISTS = "schema_exists", CONFLICT, LASTING,

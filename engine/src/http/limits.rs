@@ -14,6 +14,8 @@ pub struct HttpLimits {
     pub component_bytes: usize,
     /// Uploads at a time; further ones wait. 2: compiling takes all of a core.
     pub uploads: usize,
+    /// Backups and verifications at a time; further ones are refused. 1: each reads the whole log.
+    pub upkeep: usize,
     /// Rows or events of one page. 1,000: an answer in milliseconds.
     pub page_rows: usize,
     /// Rows or events of a page where the client does not say. 100.
@@ -71,6 +73,7 @@ impl Default for HttpLimits {
             line_bytes: 1 << 20,
             component_bytes: 32 << 20,
             uploads: 2,
+            upkeep: 1,
             page_rows: 1000,
             page_rows_default: 100,
             page_bytes: 8 << 20,

@@ -2,6 +2,8 @@
 
 use serde_json::value::RawValue;
 
+use crate::backup::BackupError;
+use crate::checkpoints::CheckpointError;
 use crate::commands::CommandError;
 use crate::event_schemas::DeclareError;
 use crate::expected::{ExpectedVersion, VersionConflict};
@@ -39,6 +41,31 @@ impl From<JsonError> for Problem {
         let detail = format!("the body is not JSON that can be stored: {error}");
         let fault = Fault::at_byte(Some(error.offset), error.reason);
         Self::new(&INVALID_JSON, detail).with(More { errors: vec![fault], ..More::default() })
+    }
+}
+
+impl From<BackupError> for Problem {
+    fn from(error: BackupError) -> Self {
+        match error {
+            BackupError::BeyondHead { .. } => {
+                Self::new(&INVALID_PARAMETER, format!("the parameter \"after\": {error}"))
+            }
+            BackupError::Log(error) => error.into(),
+            BackupError::Checkpoints(error) => error.into(),
+            BackupError::Component(_) | BackupError::Io(_) => Self::internal(&error.to_string()),
+        }
+    }
+}
+
+impl From<CheckpointError> for Problem {
+    fn from(error: CheckpointError) -> Self {
+        match error {
+            CheckpointError::Log(error) => error.into(),
+            CheckpointError::File(reason) => Self::internal(&reason),
+            CheckpointError::BeyondHead { .. } | CheckpointError::NotCovered { .. } => {
+                Self::new(&INVALID_PARAMETER, format!("the parameter \"size\": {error}"))
+            }
+        }
     }
 }
 

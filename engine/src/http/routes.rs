@@ -7,8 +7,9 @@ use axum::routing::{delete, get, post, put};
 use super::app::{App, Shared};
 use super::error::{METHOD_NOT_ALLOWED, Problem, UNKNOWN_ROUTE};
 use super::{
-    appends, bulk, command, decisions, events, guest_queries, health, history, modules, parked,
-    projections, projections_past, queries, read_models, schemas, states, streams,
+    appends, backup, bulk, checkpoints, command, decisions, events, guest_queries, health, history,
+    modules, parked, projections, projections_past, queries, read_models, schemas, states, streams,
+    verify,
 };
 
 /// All routes.
@@ -24,6 +25,11 @@ pub(super) fn router(app: App) -> Router {
         .route("/v1/events", get(events::of_log).post(appends::to_the_log))
         .route("/v1/events/query", post(queries::post))
         .route("/v1/events/{position}", get(events::at_position))
+        .route("/v1/events/{position}/proof", get(checkpoints::proof))
+        .route("/v1/checkpoint", get(checkpoints::get))
+        .route("/v1/checkpoint/key", get(checkpoints::key))
+        .route("/v1/backup", get(backup::get))
+        .route("/v1/verify", post(verify::post))
         .route("/v1/decisions", get(decisions::list))
         .route("/v1/decisions/{decision}", get(events::decision))
         .route("/v1/read-models", get(read_models::list))

@@ -11,8 +11,9 @@ use crate::decision::Hash;
 use crate::manifest::Manifest;
 use crate::storage::data_dir::write_durably;
 
+/// The components in a data directory.
 #[derive(Clone, Debug)]
-pub(super) struct ComponentStore {
+pub struct ComponentStore {
     dir: PathBuf,
 }
 
@@ -26,8 +27,29 @@ struct Card {
 }
 
 impl ComponentStore {
-    pub(super) fn new(dir: PathBuf) -> Self {
+    /// Those in a directory.
+    #[must_use]
+    pub fn new(dir: PathBuf) -> Self {
         Self { dir }
+    }
+
+    /// The digests of all that are whole.
+    ///
+    /// # Errors
+    /// A sentence, when the directory cannot be read.
+    pub fn digests(&self) -> Result<Vec<Hash>, String> {
+        Ok(self.list()?.into_iter().map(|version| version.digest).collect())
+    }
+
+    /// What stands beside a component.
+    ///
+    /// # Errors
+    /// A sentence, when it cannot be read.
+    pub fn card(&self, digest: &Hash) -> Result<Vec<u8>, String> {
+        let path = self.path(digest, "json");
+        let card = std::fs::read(&path).map_err(|e| e.to_string());
+        let card = card.and_then(|card| read_card(&card).map(|_| card));
+        card.map_err(|reason| format!("{}: {reason}", path.display()))
     }
 
     /// Keeps a component. The card comes last: without one, the bytes are an unfinished upload.
@@ -62,7 +84,10 @@ impl ComponentStore {
     }
 
     /// The bytes of a component, compared with its digest.
-    pub(super) fn bytes(&self, digest: &Hash) -> Result<Vec<u8>, String> {
+    ///
+    /// # Errors
+    /// A sentence, when they cannot be read or are others.
+    pub fn bytes(&self, digest: &Hash) -> Result<Vec<u8>, String> {
         let path = self.path(digest, "wasm");
         let bytes = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         if blake3::hash(&bytes).as_bytes() == digest {

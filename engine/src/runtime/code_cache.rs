@@ -15,6 +15,31 @@ use crate::decision::Hash;
 const KEY: &str = "key";
 const MAC_BYTES: usize = blake3::OUT_LEN;
 
+/// How much compiled code is in a directory, and the names of what is damaged or another store's.
+///
+/// # Errors
+/// The system's.
+pub fn check_code(dir: &Path) -> io::Result<(usize, Vec<String>)> {
+    let key = match fs::read(dir.join(KEY)) {
+        Ok(key) => key,
+        // Nothing was ever compiled here.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((0, Vec::new())),
+        Err(error) => return Err(error),
+    };
+    let key = key.try_into().map_err(|_| damaged())?;
+    let cache = CodeCache { dir: dir.to_owned(), key, most_bytes: usize::MAX };
+    let (mut count, mut wrong) = (0, Vec::new());
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        // A file that was being written when the end came begins with a dot.
+        if name != KEY && !name.starts_with('.') {
+            count += 1;
+            wrong.extend(cache.read(&name).is_err().then_some(name));
+        }
+    }
+    Ok((count, wrong))
+}
+
 /// What code depends on besides the component: the compiler, its settings, the machine. Part of an
 /// entry's name.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,11 +1,14 @@
 //! The directory that holds a store: who may use it, and what is where.
 //!
 //! A directory is ours when it holds the marker file; one that holds anything else is left alone.
-//! One process at a time owns it, by a lock that ends with the process.
+//! One process at a time owns it, by a lock that ends with the process. While it is used, the
+//! lock's file says which file it is: in a copy that was made meanwhile it is another.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const MARKER: &str = "factum.store";
 const FORMAT: &str = "factum store format 1";
@@ -15,6 +18,8 @@ const FORMAT: &str = "factum store format 1";
 pub enum DataDirError {
     /// It holds files that are not a store.
     NotOurs(PathBuf),
+    /// There is none.
+    NoStore(PathBuf),
     /// Another process uses it.
     InUse(PathBuf),
     /// It was written by another version of Factum.
@@ -31,6 +36,9 @@ impl std::fmt::Display for DataDirError {
                 "{} is not empty and not a Factum store; name an empty or new directory",
                 dir.display()
             ),
+            Self::NoStore(dir) => {
+                write!(f, "{} is not the data directory of a Factum server", dir.display())
+            }
             Self::InUse(dir) => write!(
                 f,
                 "another Factum server uses {}; stop it or name another directory",
@@ -54,7 +62,23 @@ impl std::error::Error for DataDirError {}
 pub struct DataDir {
     path: PathBuf,
     store_id: String,
-    _lock: File,
+    lock: Option<File>,
+    is_used: AtomicBool,
+}
+
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        // Where this fails, a copy is taken for one of a used directory, and checked.
+        if let Some(lock) = self.lock.as_ref().filter(|_| self.is_used.load(Ordering::Relaxed)) {
+            let _ = lock.set_len(0);
+        }
+    }
+}
+
+/// Which file it is, on this machine.
+fn identity(lock: &File) -> std::io::Result<String> {
+    let metadata = lock.metadata()?;
+    Ok(format!("{} {}", metadata.dev(), metadata.ino()))
 }
 
 impl DataDir {
@@ -87,13 +111,97 @@ impl DataDir {
         for sub in ["components", "read_models"] {
             fs::create_dir_all(path.join(sub)).map_err(io)?;
         }
-        Ok(Self { path: path.to_owned(), store_id, _lock: lock })
+        let (path, lock) = (path.to_owned(), Some(lock));
+        Ok(Self { path, store_id, lock, is_used: AtomicBool::default() })
+    }
+
+    /// Takes an empty directory for a store that there was before.
+    ///
+    /// # Errors
+    /// [`DataDirError`] when it is not empty, in use or not writable.
+    pub fn create(path: &Path, store_id: &str) -> Result<Self, DataDirError> {
+        let io = |error| DataDirError::Io(path.to_owned(), error);
+        if fs::read_dir(path).map_err(io)?.next().is_some() {
+            return Err(DataDirError::NotOurs(path.to_owned()));
+        }
+        write_durably(&path.join(MARKER), format!("{FORMAT}\n{store_id}\n").as_bytes())
+            .map_err(io)?;
+        Self::open(path)
+    }
+
+    /// Takes a directory that is a store, to look at it: nothing in it is changed.
+    ///
+    /// # Errors
+    /// [`DataDirError`] when it is none, in use, of another format or not readable.
+    pub fn look(path: &Path) -> Result<Self, DataDirError> {
+        let io = |error| DataDirError::Io(path.to_owned(), error);
+        let text = match fs::read_to_string(path.join(MARKER)) {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                return Err(DataDirError::NoStore(path.to_owned()));
+            }
+            read => read.map_err(io)?,
+        };
+        let lock = match File::open(path.join("lock")) {
+            // Whoever serves a directory makes it first.
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            opened => Some(taken(opened.map_err(io)?, path)?),
+        };
+        let (path, store_id) = (path.to_owned(), read_marker(path, &text)?);
+        Ok(Self { path, store_id, lock, is_used: AtomicBool::default() })
+    }
+
+    /// Whether it was copied while a server used it: its files are then of different moments.
+    ///
+    /// # Errors
+    /// [`DataDirError`] when the lock's file cannot be read.
+    pub fn is_live_copy(&self) -> Result<bool, DataDirError> {
+        let Some(lock) = &self.lock else { return Ok(false) };
+        let path = self.path.join("lock");
+        let said = fs::read_to_string(&path).and_then(|said| Ok((said, identity(lock)?)));
+        let (said, own) = said.map_err(|error| DataDirError::Io(path, error))?;
+        Ok(!said.is_empty() && said != own)
+    }
+
+    /// Says that it is used from here on, until it is dropped.
+    ///
+    /// # Errors
+    /// [`DataDirError`] when the lock's file cannot be written.
+    pub fn begin_use(&self) -> Result<(), DataDirError> {
+        let Some(lock) = &self.lock else { return Ok(()) };
+        let begin = || {
+            lock.set_len(0)?;
+            lock.write_all_at(identity(lock)?.as_bytes(), 0)?;
+            lock.sync_all()
+        };
+        begin().map_err(|error| DataDirError::Io(self.path.join("lock"), error))?;
+        self.is_used.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// What tells this store from all others.
     #[must_use]
     pub fn store_id(&self) -> &str {
         &self.store_id
+    }
+
+    /// Removes everything that can be made of the log.
+    ///
+    /// # Errors
+    /// [`DataDirError`] when something cannot be removed.
+    pub fn remove_derived(&self) -> Result<(), DataDirError> {
+        let entries = fs::read_dir(self.read_models()).into_iter().flatten().flatten();
+        let files = ["index.redb", "index.suspect", "log-tree"].map(|name| self.path.join(name));
+        for path in entries.map(|entry| entry.path()).chain(files) {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(DataDirError::Io(path, error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Where the log's file lives.
@@ -126,10 +234,14 @@ fn lock(path: &Path) -> Result<File, DataDirError> {
     let io = |error| DataDirError::Io(lock_path.clone(), error);
     let file =
         File::options().create(true).truncate(false).write(true).open(&lock_path).map_err(io)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
+    taken(file, path)
+}
+
+fn taken(lock: File, path: &Path) -> Result<File, DataDirError> {
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(path.to_owned())),
-        Err(TryLockError::Error(error)) => Err(io(error)),
+        Err(TryLockError::Error(error)) => Err(DataDirError::Io(path.join("lock"), error)),
     }
 }
 

@@ -1,21 +1,28 @@
 //! Where the log and its index keep their bytes: ordinary files. Benches and tests may ask for a
-//! disk whose syncs take longer; no setting of the server reaches that.
+//! disk whose syncs take longer; no setting of the server reaches that. Who only looks at a store
+//! asks for one on which nothing changes.
+
+mod still;
 
 use std::fs::File;
 use std::io;
 use std::ops::Bound;
 use std::path::Path;
-#[cfg(test)]
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
+
+use still::{Changed, Changes};
 
 /// A disk to keep a log on.
 #[derive(Clone, Debug, Default)]
 pub struct Disk {
     sync_delay: Duration,
+    /// Where changes are kept that must not reach the files.
+    still: Option<Arc<Changes>>,
     #[cfg(test)]
     pub(super) faults: Arc<faults::Faults>,
 }
@@ -25,15 +32,26 @@ impl Disk {
     /// measured on a developer's.
     #[must_use]
     pub fn slowed(sync_delay: Duration) -> Self {
-        Self {
-            sync_delay,
-            #[cfg(test)]
-            faults: Arc::default(),
-        }
+        Self { sync_delay, ..Self::default() }
     }
 
-    /// Opens a file for reading and writing, creating it where there is none.
+    /// A disk on which nothing changes: what is written is kept in memory and gone with it.
+    #[must_use]
+    pub fn still() -> Self {
+        Self { still: Some(Arc::default()), ..Self::default() }
+    }
+
+    /// Whether nothing changes on it.
+    pub(super) fn is_still(&self) -> bool {
+        self.still.is_some()
+    }
+
+    /// Opens a file for reading and writing, creating it where there is none, unless the disk is
+    /// still.
     pub(super) fn file(&self, path: &Path) -> io::Result<DiskFile> {
+        if self.is_still() {
+            return self.file_to_read(path);
+        }
         let file =
             File::options().read(true).write(true).create(true).truncate(false).open(path)?;
         self.backend(file, path)
@@ -44,11 +62,12 @@ impl Disk {
         self.backend(File::open(path)?, path)
     }
 
-    #[cfg_attr(not(test), expect(unused_variables, reason = "faults are told by name"))]
     fn backend(&self, file: File, path: &Path) -> io::Result<DiskFile> {
         let file = FileBackend::new(file).map_err(|error| io::Error::other(error.to_string()))?;
+        let changed = self.still.as_ref().map(|all| Changed::of(all, path, &file)).transpose()?;
         Ok(DiskFile {
             file,
+            changed,
             sync_delay: self.sync_delay,
             #[cfg(test)]
             faults: faults::OfFile::new(&self.faults, path),
@@ -60,6 +79,8 @@ impl Disk {
 #[derive(Debug)]
 pub(super) struct DiskFile {
     file: FileBackend,
+    /// On a still disk.
+    changed: Option<Arc<Mutex<Changed>>>,
     sync_delay: Duration,
     #[cfg(test)]
     faults: faults::OfFile,
@@ -67,20 +88,30 @@ pub(super) struct DiskFile {
 
 impl StorageBackend for DiskFile {
     fn len(&self) -> io::Result<u64> {
-        self.file.len()
+        self.changed.as_ref().map_or_else(|| self.file.len(), |changed| Ok(changed.lock().len()))
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file.read(offset, out)
+        match &self.changed {
+            Some(changed) => changed.lock().read(&self.file, offset, out),
+            None => self.file.read(offset, out),
+        }
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        if let Some(changed) = &self.changed {
+            changed.lock().set_len(len);
+            return Ok(());
+        }
         #[cfg(test)]
         self.faults.before_set_len(&self.file, len)?;
         self.file.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        if self.changed.is_some() {
+            return Ok(());
+        }
         #[cfg(test)]
         self.faults.before_sync(&self.file)?;
         self.file.sync_data()?;
@@ -91,6 +122,9 @@ impl StorageBackend for DiskFile {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if let Some(changed) = &self.changed {
+            return changed.lock().write(&self.file, offset, data);
+        }
         #[cfg(test)]
         self.faults.before_write(&self.file, offset, data.len())?;
         self.file.write(offset, data)
@@ -101,7 +135,8 @@ impl StorageBackend for DiskFile {
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.file.try_lock_range(start, end)
+        // Whoever looks holds the directory; these locks want a file that can be written.
+        if self.changed.is_some() { Ok(true) } else { self.file.try_lock_range(start, end) }
     }
 
     fn try_lock_shared_range(
@@ -109,23 +144,23 @@ impl StorageBackend for DiskFile {
         start: Bound<u64>,
         end: Bound<u64>,
     ) -> Result<bool, BackendError> {
-        self.file.try_lock_shared_range(start, end)
+        if self.changed.is_some() { Ok(true) } else { self.file.try_lock_shared_range(start, end) }
     }
 
     fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.file.lock_range(start, end)
+        if self.changed.is_some() { Ok(()) } else { self.file.lock_range(start, end) }
     }
 
     fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.file.lock_shared_range(start, end)
+        if self.changed.is_some() { Ok(()) } else { self.file.lock_shared_range(start, end) }
     }
 
     fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.file.unlock_range(start, end)
+        if self.changed.is_some() { Ok(()) } else { self.file.unlock_range(start, end) }
     }
 
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.file.query_lock_range(start, end)
+        if self.changed.is_some() { Ok(false) } else { self.file.query_lock_range(start, end) }
     }
 }
 

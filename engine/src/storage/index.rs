@@ -7,6 +7,7 @@
 //! durable records, and memory is bounded by `fresh_records`, whatever the log holds.
 
 mod blocks;
+mod content;
 mod file;
 mod find;
 mod flush;
@@ -32,6 +33,8 @@ use find::{Plan, Search};
 use fresh::Fresh;
 use view::LabelCursor;
 
+pub(super) use content::content_of;
+pub use content::{IndexContent, IndexTally};
 pub use find::{FindError, Found};
 pub(super) use pending::Labels;
 

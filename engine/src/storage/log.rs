@@ -4,6 +4,8 @@
 //! checksum; after a failed commit nothing is acknowledged until the file was opened again.
 //! It knows records, streams and command ids, and nothing of what they mean.
 
+mod chain;
+mod copy;
 mod error;
 mod file;
 mod found;
@@ -18,6 +20,7 @@ mod row;
 mod rows;
 mod segments;
 mod settle;
+mod stored;
 mod work;
 mod writer;
 
@@ -39,13 +42,16 @@ use crate::tasks::{Spawner, Thread};
 
 use super::disk::Disk;
 use super::index::Index;
-pub use super::index::{FindError, Found, IndexLimits};
+pub use super::index::{FindError, Found, IndexContent, IndexLimits, IndexTally};
+pub use chain::Chain;
+pub use copy::LogCopy;
 pub use error::{LogLimits, OpenError, ReadError};
 use file::LogFile;
 pub use group::Group;
 use journal::Journal;
 use recent::RecentStreams;
 use records::Records;
+pub use stored::{Run, Stored, StoredPart, StoredRow};
 pub use work::{
     AppendError, AppendReply, Appended, Condition, DirectAppend, Expectation, Lineage, Refusal,
     Submission, Work,
@@ -134,8 +140,7 @@ impl Log {
         spawner: &Spawner,
     ) -> Result<(Self, Vec<Thread>), OpenError> {
         let file = LogFile::open(dir, &limits, disk.clone())?;
-        let genesis =
-            Head { position: 0, decision: 0, hash: *blake3::hash(store_id.as_bytes()).as_bytes() };
+        let genesis = Chain::genesis(store_id).head;
         let frames = journal::read(dir, disk)?;
         settle::settle_frames(&file, &frames, settle::newest(&file, genesis.hash)?)?;
         let created = Journal::create(dir, disk, limits.journal_bytes);
@@ -313,6 +318,12 @@ impl Log {
         }
         self.shared.recent.put(stream, span, version, &records);
         Ok(records)
+    }
+
+    /// The log as it is stored, to check or to copy.
+    #[must_use]
+    pub fn stored(&self) -> Stored {
+        Stored::live(Arc::clone(&self.shared))
     }
 
     /// Bytes of its rows with their keys, as the storage engine counts them.

@@ -18,6 +18,7 @@ use redb::{Database, Durability, ReadableDatabase, TableDefinition, WriteTransac
 
 use crate::decision::Hash;
 use crate::document::Index;
+use crate::storage::disk::Disk;
 
 pub use view::{IndexView, View};
 
@@ -30,6 +31,22 @@ const ROWS: &str = "rows:";
 
 /// redb's page cache of one file, in bytes. 16 MiB: the hot rows of a busy projection.
 const PAGE_CACHE_BYTES: usize = 16 << 20;
+
+/// How far a file has read, by the file as it is: nothing of it is changed. None in a new one.
+///
+/// # Errors
+/// [`ReadModelError`] when it cannot be read.
+pub fn checkpoint_of(path: &Path) -> Result<Option<Checkpoint>> {
+    let read = || {
+        let file = Disk::still().file(path).map_err(failed)?;
+        let mut builder = Database::builder();
+        let builder = builder.set_cache_size(PAGE_CACHE_BYTES);
+        Ok(View::of(&builder.create_with_backend(file).map_err(failed)?)?.checkpoint())
+    };
+    // The storage engine asserts what damaged bytes break.
+    let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
+    read.unwrap_or_else(|_| Err(failed("its pages do not hang together")))
+}
 
 /// How far a projection has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,13 +9,31 @@ use crate::report::{Report, rounded};
 /// Ratios that `--check` wants at least, by connections.
 const GATES: [(u32, f64); 2] = [(64, 0.15), (256, 0.2)];
 
+/// What a backup must leave of the rate of commands.
+const BACKUP_GATE: f64 = 0.9;
+
 /// Everything that was measured.
 #[derive(Debug, Serialize)]
 pub(super) struct Figures {
     /// One for each number of connections.
     pub(super) commands: Vec<Row>,
+    /// Commands while backups are taken, beside commands alone.
+    pub(super) backup: Beside,
     /// How fast read models are built.
     pub(super) projections: Projected,
+}
+
+/// Commands while one backup after the other is taken. Each figure is the median of its runs.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(super) struct Beside {
+    /// Durable commands a second without a backup.
+    pub(super) alone_per_second: f64,
+    /// Durable commands a second with one.
+    pub(super) commands_per_second: f64,
+    /// The one by the other, of the runs beside each other.
+    pub(super) ratio: f64,
+    /// Bytes of backups that were taken meanwhile, a second.
+    pub(super) backup_bytes_per_second: f64,
 }
 
 /// Commands beside nothing, at one number of connections. Each figure is the median of its runs.
@@ -88,6 +106,14 @@ impl Figures {
                 milliseconds(row.p99_us),
             ));
         }
+        let Beside { alone_per_second, commands_per_second, ratio, .. } = self.backup;
+        report.heading("Commands while a backup is taken, at 64 connections");
+        report.item(format_args!(
+            "{} commands/s, {} alone: {ratio:.2}; {} bytes of backup a second",
+            rounded(commands_per_second),
+            rounded(alone_per_second),
+            rounded(self.backup.backup_bytes_per_second)
+        ));
         let Projected { events, projections, seconds, events_per_second } = &self.projections;
         report.heading("Read models from the first event");
         report.item(format_args!(
@@ -105,7 +131,10 @@ impl Figures {
                 format!("ratio {:.3} at {connections} connections, below {least}", row.ratio)
             })
         };
-        GATES.iter().filter_map(below).collect()
+        let beside_backup = (self.backup.ratio < BACKUP_GATE).then(|| {
+            format!("ratio {:.3} while a backup is taken, below {BACKUP_GATE}", self.backup.ratio)
+        });
+        GATES.iter().filter_map(below).chain(beside_backup).collect()
     }
 }
 
@@ -138,7 +167,8 @@ mod tests {
             Row::of(64, &[run(100.0, 16.0)]),
             Row::of(256, &[run(100.0, 16.0)]),
         ];
-        let below = Figures { commands, projections }.below_gates();
+        let backup = Beside { ratio: 0.95, ..Beside::default() };
+        let below = Figures { commands, backup, projections }.below_gates();
         assert_eq!(below, ["ratio 0.160 at 256 connections, below 0.2"]);
     }
 }

@@ -104,6 +104,7 @@ impl Figures {
                 reads.stream_us,
                 reads.hot_stream_us
             ));
+            report.item(format_args!("verified: {} events/s", rounded(reads.verified_per_second)));
             report.item(format_args!(
                 "bytes an event: {:.0} given, {:.0} stored, {:.0} of file",
                 reads.given_bytes, reads.stored_bytes, reads.file_bytes
@@ -150,6 +151,7 @@ impl Figures {
         }
         if let Some(reads) = &self.reads {
             gates.least("events/s in order", reads.in_order_per_second, 3e6);
+            gates.least("events/s verified", reads.verified_per_second, 200e3);
             gates.most("stream of 100, us", reads.stream_us, 200.0);
             gates.most("hot stream of 100, us", reads.hot_stream_us, 15.0);
             let most = 1.3 * reads.given_bytes + 100.0;

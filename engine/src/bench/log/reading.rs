@@ -15,6 +15,7 @@ use crate::decision::parse;
 use crate::storage::disk::Disk;
 use crate::storage::log::{Direction, Log};
 use crate::tasks::Thread;
+use crate::verify::{Kept, Pace, Subject, verify};
 
 /// Events in the log that is read: a hundred for each of 10,000 streams.
 const EVENTS: u64 = 1_000_000;
@@ -29,6 +30,8 @@ const HOT_READS: usize = 1_000;
 pub(super) struct Reads {
     /// Events of the whole log in order, each parsed, a second.
     pub(super) in_order_per_second: f64,
+    /// Events that are verified a second: every record, its hash, and the index against them.
+    pub(super) verified_per_second: f64,
     /// A stream of a hundred events whose pages are in memory, in microseconds.
     pub(super) stream_us: f64,
     /// The same stream again, in microseconds.
@@ -47,6 +50,7 @@ pub(super) fn measure(dir: &Path, runs: u32) -> anyhow::Result<Reads> {
     let (log, threads) = open_log(dir.path(), &Disk::default())?;
     fill(&log, &events, Order::Round, EVENTS)?;
     let rates = (0..runs).map(|_| in_order(&log)).collect::<anyhow::Result<_>>()?;
+    let verified = (0..runs).map(|_| verified(&log, dir.path())).collect::<anyhow::Result<_>>()?;
     let mut cold = Vec::new();
     for number in Numbers(1).take(COLD_STREAMS) {
         // Once to have the pages in memory; then the other way round, so that it is not the same.
@@ -64,6 +68,7 @@ pub(super) fn measure(dir: &Path, runs: u32) -> anyhow::Result<Reads> {
     threads.into_iter().for_each(Thread::join);
     Ok(Reads {
         in_order_per_second: median(rates),
+        verified_per_second: median(verified),
         stream_us: median(cold),
         hot_stream_us: median(hot),
         given_bytes: f64::from(u32::try_from(given)?) / 1000.0,
@@ -97,6 +102,17 @@ fn in_order(log: &Log) -> anyhow::Result<f64> {
     }
     anyhow::ensure!(u64::from(events) == EVENTS && bytes > 0, "events are missing");
     Ok(f64::from(events) / started.elapsed().as_secs_f64())
+}
+
+/// Verifies all of it, as beside a server that nobody uses.
+fn verified(log: &Log, dir: &Path) -> anyhow::Result<f64> {
+    let (store_id, dir, read_models) = ("bench".to_owned(), dir.to_owned(), Vec::new());
+    let subject = Subject { stored: log.stored(), store_id, dir, read_models };
+    let report = verify(&subject, Kept::new(), Pace::ALONE, |_| true);
+    let report = report.map_err(anyhow::Error::msg)?;
+    let log_faults = report.faults.iter().filter(|fault| fault.part != "component").count();
+    anyhow::ensure!(log_faults == 0 && report.events == EVENTS, "{:?}", report.faults);
+    Ok(report.events_per_second)
 }
 
 /// Reads a stream whole and answers the microseconds.

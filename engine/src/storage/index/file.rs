@@ -28,7 +28,7 @@ pub(super) const STREAMS: TableDefinition<'_, Bytes, Bytes> = TableDefinition::n
 /// Caller and command id, hashed -> decision.
 pub(super) const COMMANDS: TableDefinition<'_, u128, u64> = TableDefinition::new("commands");
 /// Decision -> the key of its command id and its recorded time: the order of forgetting.
-const ARRIVALS: TableDefinition<'_, u64, (u128, u64)> = TableDefinition::new("arrivals");
+pub(super) const ARRIVALS: TableDefinition<'_, u64, (u128, u64)> = TableDefinition::new("arrivals");
 /// Source and id of an event that was given them elsewhere, hashed -> decision. None is forgotten.
 pub(super) const GIVEN: TableDefinition<'_, u128, u64> = TableDefinition::new("given");
 /// Module -> active version and digest.
@@ -135,17 +135,31 @@ impl IndexFile {
         Ok(found)
     }
 
+    /// Gives the database to who looks at all of it.
+    pub(super) fn with_database<T>(
+        &self,
+        look: impl FnOnce(&Database) -> Result<T, IndexError>,
+    ) -> Result<T, IndexError> {
+        let writing = self.writing.lock();
+        look(
+            writing
+                .database
+                .as_ref()
+                .ok_or_else(|| IndexError("it is being opened again".into()))?,
+        )
+    }
+
     /// The file as it was last flushed.
     pub(super) fn view(&self) -> Result<Arc<FileView>, IndexError> {
         self.view.read().clone().ok_or_else(|| IndexError("it is being opened again".into()))
     }
 }
 
-fn suspect(path: &Path) -> PathBuf {
+pub(super) fn suspect(path: &Path) -> PathBuf {
     path.with_extension("suspect")
 }
 
-fn open_database(disk: &Disk, path: &Path) -> Result<Database, IndexError> {
+pub(super) fn open_database(disk: &Disk, path: &Path) -> Result<Database, IndexError> {
     let mut builder = Database::builder();
     let builder = builder.set_cache_size(PAGE_CACHE_BYTES);
     let database = builder.create_with_backend(disk.file(path)?)?;
@@ -165,7 +179,7 @@ fn open_database(disk: &Disk, path: &Path) -> Result<Database, IndexError> {
 }
 
 /// How far the file goes, and what is active there; none when it is new.
-fn start(database: &Database) -> Result<Option<Start>, IndexError> {
+pub(super) fn start(database: &Database) -> Result<Option<Start>, IndexError> {
     let read = database.begin_read()?;
     let meta = read.open_table(META)?;
     let Some(row) = meta.get(CHECKPOINT)? else { return Ok(None) };

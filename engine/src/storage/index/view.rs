@@ -111,7 +111,7 @@ impl FileView {
     }
 }
 
-fn read_stream_block(value: &[u8]) -> Result<StreamBlock, IndexError> {
+pub(super) fn read_stream_block(value: &[u8]) -> Result<StreamBlock, IndexError> {
     let mut reader = Reader::new(value);
     let version = reader.int()?;
     Ok(StreamBlock { version, records: unpack(reader.rest())? })

@@ -3,7 +3,7 @@
 //! After a failed commit nobody knows what became of the newest pages, and asking the system
 //! proves nothing: so that file is closed for good and the next commit begins another.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -41,6 +41,18 @@ struct Newest {
     bytes: AtomicU64,
 }
 
+/// Some rows of one file, as they are stored.
+pub(super) struct Part {
+    /// The file's path.
+    pub(super) path: PathBuf,
+    /// The number of each row's first record, and what is stored.
+    pub(super) rows: Vec<(u64, Bytes)>,
+    /// Whether these are the rows that the file's directory names, if it has one.
+    pub(super) is_listed: bool,
+    /// Where to go on; none after the last row of the last file.
+    pub(super) next: Option<u64>,
+}
+
 /// One row: the number of its first record and its bytes.
 pub(super) struct Row<'a> {
     pub(super) first: u64,
@@ -55,6 +67,7 @@ impl LogFile {
         let mut firsts = directory.list().map_err(OpenError::File)?;
         let opened = match firsts.last() {
             Some(first) => directory.open_newest(*first),
+            None if directory.disk.is_still() => Err(format!("{} holds no log", dir.display())),
             None => {
                 firsts.push(1);
                 directory.create(1).map(|database| (database, 0))
@@ -150,6 +163,12 @@ impl LogFile {
         Ok(None)
     }
 
+    /// The key of the row that holds a record, or would if there were one.
+    pub(super) fn key_of(&self, decision: u64) -> Result<Option<u64>, ReadError> {
+        let key = |rows: &Rows, _| Ok(rows.holding(decision)?.map(|(first, _)| first));
+        self.read(decision, key).map(Option::flatten)
+    }
+
     /// The row that holds a record, or would if there were one. Of a closed file it is what the
     /// storage engine has in memory; the newest is copied, since its writer reuses what it frees.
     pub(super) fn row_of(&self, decision: u64) -> Result<Option<Group>, ReadError> {
@@ -207,7 +226,7 @@ impl LogFile {
         from_decision: u64,
         mut each: impl FnMut(Row<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut from = self.row_of(from_decision)?.map_or(from_decision, |row| row.first());
+        let mut from = self.key_of(from_decision)?.unwrap_or(from_decision);
         loop {
             let (mut failed, mut last) = (None, u64::MAX);
             self.read(from, |rows, end| {
@@ -229,6 +248,43 @@ impl LogFile {
                 None => from = last + 1,
             }
         }
+    }
+
+    /// Rows as they are stored, from the first at or after a record on, of the file that would
+    /// hold it, up to some bytes and the row that ends them. None beyond the last row.
+    pub(super) fn part(&self, from: u64, bytes: usize) -> Result<Option<Part>, ReadError> {
+        let (first, after) = self.file_of(from);
+        let part = self.read(from, |rows, end| {
+            let (mut part, mut size, mut whole) = (Vec::new(), 0, true);
+            for row in rows.table.range(from..=end)? {
+                if size >= bytes {
+                    whole = false;
+                    break;
+                }
+                let (first, stored) = row?;
+                size += stored.value().len();
+                part.push((first.value(), Bytes::copy_from_slice(stored.value())));
+            }
+            let last = if whole { end } else { part.last().map_or(from, |(row, _)| *row) };
+            let listed = rows.listed(from, last);
+            let is_listed = listed.is_none_or(|listed| listed.eq(part.iter().map(|row| row.0)));
+            let next = if whole { after } else { Some(last + 1) };
+            Ok(Part { path: self.directory.file(first), rows: part, is_listed, next })
+        })?;
+        Ok(part.filter(|part| !part.rows.is_empty() || part.next.is_some()))
+    }
+
+    /// The file that would hold a record, by its first, and the first of the next file.
+    pub(super) fn file_of(&self, decision: u64) -> (u64, Option<u64>) {
+        let segments = self.segments.read();
+        let after = segments.firsts.partition_point(|first| *first <= decision);
+        let first = after.checked_sub(1).and_then(|at| segments.firsts.get(at));
+        (first.copied().unwrap_or(1), segments.firsts.get(after).copied())
+    }
+
+    /// Where a file is.
+    pub(super) fn path(&self, first: u64) -> PathBuf {
+        self.directory.file(first)
     }
 
     /// Bytes of the rows with their keys, as redb counts them.

@@ -1,47 +1,35 @@
 //! Taking in what the index does not have, at start.
 
 use super::file::LogFile;
-use super::{Head, Index, OpenError, ReadError};
-use crate::decision::format::{Damage, parse_header, record_hash, split};
-use crate::decision::parse;
+use super::{Chain, Head, Index, OpenError, ReadError};
+use crate::decision::format::{Damage, parse_header, split};
 
 /// Reads every record that the index does not have into it, checking each and the chain of
 /// hashes. Answers the head and the newest recorded time.
 pub(super) fn replay(file: &LogFile, index: &Index) -> Result<(Head, u64), OpenError> {
-    let mut head = index.through();
+    let head = index.through();
     let newest = file.records(&[head.decision])?.pop();
-    let mut recorded_at_ms = match newest.as_deref().map(parse_header).transpose() {
+    let recorded_at_ms = match newest.as_deref().map(parse_header).transpose() {
         Ok(header) => header.map_or(0, |header| header.recorded_at_ms),
         Err(damage) => return Err(damaged(head.decision, damage.to_string())),
     };
-    let start = head.decision;
-    file.for_each_row::<OpenError>(start + 1, |row| {
+    let mut chain = Chain { head, recorded_at_ms };
+    file.for_each_row::<OpenError>(head.decision + 1, |row| {
         let mut rest = row.bytes;
         while !rest.is_empty() {
-            let next = head.decision + 1;
-            let wrong = |damage: Damage| damaged(next, damage.to_string());
+            let wrong = |damage: Damage| damaged(chain.head.decision + 1, damage.to_string());
             let (record, after) = split(rest).map_err(wrong)?;
             rest = after;
-            if parse_header(record).map_err(wrong)?.decision <= start {
+            if parse_header(record).map_err(wrong)?.decision <= head.decision {
                 continue;
             }
-            let decision = parse(record).map_err(wrong)?;
-            let header = &decision.header;
-            let follows = header.decision == next
-                && header.head_before == head.position
-                && header.previous_hash == head.hash
-                && header.recorded_at_ms >= recorded_at_ms;
-            if !follows {
-                return Err(damaged(next, "it does not follow the record before it".into()));
-            }
-            let (position, hash) = (decision.head_after(), record_hash(record));
-            head = Head { position, decision: next, hash };
-            recorded_at_ms = header.recorded_at_ms;
-            index.apply(std::iter::once((decision, hash)));
+            let (decision, next) = chain.follow(record).map_err(wrong)?;
+            chain = next;
+            index.apply(std::iter::once((decision, chain.head.hash)));
         }
         Ok(())
     })?;
-    Ok((head, recorded_at_ms))
+    Ok((chain.head, chain.recorded_at_ms))
 }
 
 fn damaged(decision: u64, reason: String) -> OpenError {

@@ -30,6 +30,12 @@ pub(super) fn records(stored: &[u8]) -> Result<&[u8], Damage> {
     Ok(parts(stored)?.0)
 }
 
+/// Whether the table of a stored row is the one of its records.
+pub(super) fn is_whole(stored: &[u8]) -> bool {
+    let rest = |records: &[u8]| stored.get(records.len()..).map(<[u8]>::to_vec);
+    parts(stored).is_ok_and(|(records, _)| table(records).ok() == rest(records))
+}
+
 /// Record number `at` of a stored row; none beyond its last.
 pub(super) fn nth(stored: &[u8], at: u64) -> Result<Option<&[u8]>, Damage> {
     let (records, table) = parts(stored)?;

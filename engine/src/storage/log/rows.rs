@@ -49,6 +49,12 @@ impl Rows {
         }
     }
 
+    /// The rows that the directory names between two records, if there is one.
+    pub(super) fn listed(&self, from: u64, last: u64) -> Option<impl Iterator<Item = u64>> {
+        let within = self.directory.iter().copied().filter(move |row| (from..=last).contains(row));
+        (!self.directory.is_empty()).then_some(within)
+    }
+
     /// The row that holds a record, or would if there were one, and its first.
     pub(super) fn holding(&self, decision: u64) -> Result<Option<(u64, StoredRow)>, StorageError> {
         let after = self.directory.partition_point(|first| *first <= decision);

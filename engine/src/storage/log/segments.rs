@@ -29,20 +29,25 @@ pub(super) struct Directory {
 const CLOSED_CACHE_PART: usize = 2;
 
 impl Directory {
-    /// The decisions that the files begin with, in order. Removes what a crash left behind.
+    /// The decisions that the files begin with, in order. Removes what a crash left behind, unless
+    /// the disk is still.
     pub(super) fn list(&self) -> Result<Vec<u64>, String> {
-        let undivided = self.path.join(UNDIVIDED);
-        if undivided.exists() {
+        let (undivided, is_still) = (self.path.join(UNDIVIDED), self.disk.is_still());
+        let mut firsts = Vec::new();
+        if undivided.exists() && is_still {
+            firsts.push(1);
+        } else if undivided.exists() {
             fs::rename(&undivided, self.file(1)).map_err(text)?;
         }
-        let mut firsts = Vec::new();
         for entry in fs::read_dir(&self.path).map_err(text)? {
             let entry = entry.map_err(text)?;
             let name = entry.file_name();
             let Some(name) = name.to_str().and_then(|name| name.strip_prefix("log-")) else {
                 continue;
             };
-            if name.ends_with(".new") {
+            if name.ends_with(".new") && is_still {
+                continue;
+            } else if name.ends_with(".new") {
                 fs::remove_file(entry.path()).map_err(text)?;
             } else if let Some(first) = name.strip_suffix(".redb") {
                 firsts.push(first.parse().map_err(text)?);
@@ -99,7 +104,11 @@ impl Directory {
         }
     }
 
-    fn file(&self, first: u64) -> PathBuf {
+    pub(super) fn file(&self, first: u64) -> PathBuf {
+        let undivided = self.path.join(UNDIVIDED);
+        if first == 1 && self.disk.is_still() && undivided.exists() {
+            return undivided;
+        }
         // Twenty digits hold any number, so that names sort as numbers do.
         self.path.join(format!("log-{first:020}.redb"))
     }

@@ -49,6 +49,12 @@ impl Unsettled {
         groups.get(after.checked_sub(1)?).filter(|group| decision <= group.last()).cloned()
     }
 
+    /// The first group that ends at or after a record.
+    pub(super) fn from(&self, decision: u64) -> Option<Arc<Group>> {
+        let groups = self.groups.read();
+        groups.get(groups.partition_point(|group| group.last() < decision)).cloned()
+    }
+
     pub(super) fn push(&self, groups: &[Arc<Group>]) {
         self.groups.write().extend(groups.iter().cloned());
     }
@@ -144,10 +150,10 @@ impl Unsettled {
 
 /// Puts records together to rows.
 #[derive(Default)]
-struct RowBuilder(Vec<(u64, Vec<u8>)>);
+pub(super) struct RowBuilder(Vec<(u64, Vec<u8>)>);
 
 impl RowBuilder {
-    fn push(&mut self, decision: u64, record: &[u8]) {
+    pub(super) fn push(&mut self, decision: u64, record: &[u8]) {
         match self.0.last_mut() {
             Some((_, row)) if row.len() + record.len() <= ROW_BYTES => row.extend(record),
             _ => {
@@ -158,18 +164,38 @@ impl RowBuilder {
         }
     }
 
-    fn rows(&self) -> Vec<Row<'_>> {
+    pub(super) fn rows(&self) -> Vec<Row<'_>> {
         self.0.iter().map(|(first, bytes)| Row { first: *first, bytes }).collect()
     }
 }
 
-/// Settles what a crash left in the journal: every record that follows those in rows, whose newest
-/// is `decision` with its `hash`.
+/// Settles what a crash left in the journal after the newest record in rows.
 pub(super) fn settle_frames(
     file: &LogFile,
     frames: &[Frame],
-    (mut decision, mut hash): (u64, Hash),
+    newest: (u64, Hash),
 ) -> Result<(), OpenError> {
+    let (rows, whole) = following(frames, newest);
+    whole?;
+    file.append(&rows.rows()).map_err(OpenError::File)
+}
+
+/// Every record of the journal that follows those in rows, whose newest is `decision` with its
+/// `hash`, in groups; and whether that is all.
+pub(super) fn unsettled(
+    frames: &[Frame],
+    newest: (u64, Hash),
+) -> (Vec<Arc<Group>>, Result<(), OpenError>) {
+    let (rows, whole) = following(frames, newest);
+    let rows = rows.0.into_iter();
+    let groups = rows.filter_map(|(first, row)| Group::split(first, row.into()).ok());
+    (groups.map(Arc::new).collect(), whole)
+}
+
+fn following(
+    frames: &[Frame],
+    (mut decision, mut hash): (u64, Hash),
+) -> (RowBuilder, Result<(), OpenError>) {
     let mut rows = RowBuilder::default();
     for frame in frames {
         let mut rest = &*frame.records;
@@ -186,7 +212,7 @@ pub(super) fn settle_frames(
             }
             if header.previous_hash != hash {
                 let reason = "the journal's record does not follow the record before it".into();
-                return Err(OpenError::Damaged { decision: decision + 1, reason });
+                return (rows, Err(OpenError::Damaged { decision: decision + 1, reason }));
             }
             (decision, hash) = (header.decision, record_hash(record));
             rows.push(decision, record);
@@ -195,9 +221,9 @@ pub(super) fn settle_frames(
     if let Some(lost) = frames.iter().find(|frame| frame.first > decision + 1) {
         let reason =
             format!("the journal's record is broken, and decision {} follows it", lost.first);
-        return Err(OpenError::Damaged { decision: decision + 1, reason });
+        return (rows, Err(OpenError::Damaged { decision: decision + 1, reason }));
     }
-    file.append(&rows.rows()).map_err(OpenError::File)
+    (rows, Ok(()))
 }
 
 /// Number and hash of the newest record in rows.

@@ -1,0 +1,166 @@
+//! Backups: a consistent copy of a store as one stream, taken while it is used, and the store that
+//! is made of one.
+//!
+//! Promises: a backup has every record up to a stated one, and every component that they name; one
+//! that was cut is never taken for whole; a restore checks everything before the directory appears,
+//! and overwrites none. The secret key is in no backup: a restored store makes its own, and the
+//! public keys of before still check what was signed before.
+
+mod archive;
+mod restore;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::checkpoints::{self, CheckpointError};
+use crate::clock::Stopwatch;
+use crate::decision::Hash;
+use crate::decision::format::{parse_header, record_hash};
+use crate::modules::ComponentStore;
+use crate::storage::log::{Chain, Head, ReadError, Stored};
+use crate::verify::Pace;
+
+use archive::{ArchiveWriter, CHECKPOINTS, COMPONENTS, FORMAT, KEYS, LOG};
+pub use archive::{Place, Span};
+pub use restore::{RestoreError, Restored, check, restore};
+
+/// Bytes of records in one file of a backup. 4 MiB: little memory, and few files.
+const FILE_BYTES: usize = 4 << 20;
+/// Bytes of records that are read at once: after each, commands have their turn.
+const RUN_BYTES: usize = 256 << 10;
+
+/// What a backup is made of.
+#[derive(Debug)]
+pub struct Source {
+    /// The log.
+    pub stored: Stored,
+    /// The store's id.
+    pub store_id: String,
+    /// The data directory.
+    pub dir: PathBuf,
+    /// Up to which record.
+    pub through: Head,
+    /// The signed checkpoint of that, where somebody can sign.
+    pub checkpoint: Option<String>,
+}
+
+/// Why there is no backup.
+#[derive(Debug)]
+pub enum BackupError {
+    /// It is to go on after a record that the log does not have.
+    BeyondHead {
+        /// The newest record.
+        head: u64,
+    },
+    /// The log cannot be read.
+    Log(ReadError),
+    /// A component cannot be read.
+    Component(String),
+    /// The checkpoints cannot be read.
+    Checkpoints(CheckpointError),
+    /// It could not be written.
+    Io(io::Error),
+}
+
+impl std::fmt::Display for BackupError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::BeyondHead { head } => write!(f, "the newest decision is {head}"),
+            Self::Log(error) => error.fmt(f),
+            Self::Component(reason) => write!(f, "a component cannot be copied: {reason}"),
+            Self::Checkpoints(error) => error.fmt(f),
+            Self::Io(error) => write!(f, "the backup cannot be written: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for BackupError {}
+
+macro_rules! is_backup_error {
+    ($($error:ty => $variant:ident),*) => {
+        $(impl From<$error> for BackupError {
+            fn from(error: $error) -> Self {
+                Self::$variant(error)
+            }
+        })*
+    };
+}
+
+is_backup_error!(ReadError => Log, CheckpointError => Checkpoints, io::Error => Io);
+
+/// What a backup after a record, 0 for all, will have.
+///
+/// # Errors
+/// [`BackupError`], when there is no such record.
+pub fn span(source: &Source, after: u64) -> Result<Span, BackupError> {
+    let Head { decision, position, hash } = source.through;
+    if after > decision {
+        return Err(BackupError::BeyondHead { head: decision });
+    }
+    let after = match after {
+        0 => Place::of(0, 0, &Chain::genesis(&source.store_id).head.hash),
+        after => {
+            let record = source.stored.record(after)?;
+            let missing = || ReadError::Damaged(format!("decision {after} is missing"));
+            let record = record.ok_or_else(missing)?;
+            let header = parse_header(&record).map_err(ReadError::from)?;
+            let position = header.head_before + u64::from(header.event_count);
+            Place::of(after, position, &record_hash(&record))
+        }
+    };
+    let through = Place::of(decision, position, &hash);
+    Ok(Span { format: FORMAT.to_owned(), store: source.store_id.clone(), after, through })
+}
+
+/// Writes a backup. `progress` is told how many records are written.
+///
+/// # Errors
+/// [`BackupError`]; what was written is then no backup.
+pub fn write(
+    source: &Source,
+    span: Span,
+    pace: Pace,
+    out: impl Write,
+    mut progress: impl FnMut(u64),
+) -> Result<(), BackupError> {
+    let mut archive = ArchiveWriter::new(out);
+    let begin = serde_json::to_vec_pretty(&span).map_err(io::Error::other)?;
+    archive.file(archive::BEGIN, &begin)?;
+    components(&mut archive, &source.dir)?;
+    let mut next = span.after.decision + 1;
+    while next <= span.through.decision {
+        let (first, mut records) = (next, Vec::with_capacity(FILE_BYTES));
+        while next <= span.through.decision && records.len() < FILE_BYTES {
+            let (since, before) = (Stopwatch::start(), source.stored.head());
+            let run = source.stored.run(next, span.through.decision, RUN_BYTES)?;
+            records.extend_from_slice(&run.bytes);
+            next = run.last + 1;
+            pace.rest(since, source.stored.head() != before);
+        }
+        archive.file(&format!("{LOG}{first:020}"), &records)?;
+        progress(next - 1);
+    }
+    let mut notes = checkpoints::kept(&source.dir)?;
+    notes.extend(source.checkpoint.clone());
+    archive.file(CHECKPOINTS, notes.join("\n").as_bytes())?;
+    let keys = checkpoints::keys(&source.dir)?;
+    let keys: String = keys.iter().map(|key| format!("{key}\n")).collect();
+    archive.file(KEYS, keys.as_bytes())?;
+    Ok(archive.finish(span)?)
+}
+
+fn components<W: Write>(archive: &mut ArchiveWriter<W>, dir: &Path) -> Result<(), BackupError> {
+    let store = ComponentStore::new(dir.join(COMPONENTS));
+    for digest in store.digests().map_err(BackupError::Component)? {
+        let name = format!("{COMPONENTS}{}", hex(&digest));
+        let bytes = store.bytes(&digest).map_err(BackupError::Component)?;
+        archive.file(&format!("{name}.wasm"), &bytes)?;
+        let card = store.card(&digest).map_err(BackupError::Component)?;
+        archive.file(&format!("{name}.json"), &card)?;
+    }
+    Ok(())
+}
+
+fn hex(digest: &Hash) -> String {
+    blake3::Hash::from(*digest).to_hex().to_string()
+}

@@ -1,0 +1,77 @@
+//! `GET /v1/backup`: a consistent copy of the store as one tar stream, taken while it is used.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use bytes::Bytes;
+
+use crate::backup::{BackupError, span, write};
+
+use super::answer::{Answer, with_position};
+use super::app::Shared;
+use super::error::Problem;
+use super::events::blocking;
+use super::params::Params;
+use super::upkeep::{self, Sink};
+
+const TAR: HeaderValue = HeaderValue::from_static("application/x-tar");
+/// Bytes that are sent at once.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// `GET /v1/backup`: all, or what came after the decision `?after=`.
+pub(super) async fn get(State(app): State<Shared>, request: Request) -> Answer {
+    let mut params = Params::parse(request.uri())?;
+    let after = params.parsed("after")?.unwrap_or(0);
+    params.end()?;
+    let engine = Arc::clone(&app.engine);
+    let begun = blocking(move || {
+        let source = engine.backup_source()?;
+        let span = span(&source, after)?;
+        Ok((source, span))
+    });
+    let (source, span) = begun.await?;
+    let (position, decision) = (span.through.position, span.through.decision);
+    let pace = app.engine.upkeep();
+    let body = upkeep::body(&app, "backup", move |sink| {
+        let out = Pieces { sink, piece: Vec::with_capacity(PIECE_BYTES) };
+        if let Err(error) = write(&source, span, pace, out, |_| {}) {
+            if !matches!(error, BackupError::Io(_)) {
+                tracing::error!(%error, "a backup was broken off");
+            }
+            sink.break_off(error.to_string());
+        }
+    })?;
+    let mut response = Response::new(body);
+    response.headers_mut().insert(header::CONTENT_TYPE, TAR);
+    let name = format!("attachment; filename=\"factum-{after}-{decision}.tar\"");
+    let name = HeaderValue::try_from(name).map_err(|e| Problem::internal(&e.to_string()))?;
+    response.headers_mut().insert(header::CONTENT_DISPOSITION, name);
+    with_position(&mut response, position);
+    Ok(response)
+}
+
+/// Gathers what is written to pieces worth sending.
+struct Pieces<'s> {
+    sink: &'s Sink,
+    piece: Vec<u8>,
+}
+
+impl Write for Pieces<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let part = bytes.get(..PIECE_BYTES).unwrap_or(bytes);
+        self.piece.extend_from_slice(part);
+        if self.piece.len() >= PIECE_BYTES {
+            self.flush()?;
+        }
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let piece = std::mem::take(&mut self.piece);
+        let is_read = piece.is_empty() || self.sink.send(Bytes::from(piece));
+        if is_read { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+    }
+}

@@ -1,0 +1,56 @@
+//! Answers that take reading the whole log: written by a thread of their own, as fast as they are
+//! read, a bounded number at a time.
+
+use std::io;
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::Bytes;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use super::app::App;
+use super::error::{Problem, UPKEEP_RUNNING};
+
+/// Pieces that are written ahead of who reads them.
+const AHEAD: usize = 4;
+
+/// Where the thread writes.
+pub(super) struct Sink(Sender<io::Result<Bytes>>);
+
+impl Sink {
+    /// Waits until there is room; false when nobody reads any more.
+    pub(super) fn send(&self, piece: impl Into<Bytes>) -> bool {
+        self.0.blocking_send(Ok(piece.into())).is_ok()
+    }
+
+    /// Whether somebody still reads.
+    pub(super) fn is_read(&self) -> bool {
+        !self.0.is_closed()
+    }
+
+    /// Ends the answer so that it does not look whole.
+    pub(super) fn break_off(&self, reason: String) {
+        // Whoever went away needs no reason.
+        let _ = self.0.blocking_send(Err(io::Error::other(reason)));
+    }
+}
+
+/// The body that some work writes.
+pub(super) fn body(
+    app: &App,
+    name: &'static str,
+    work: impl FnOnce(&Sink) + Send + 'static,
+) -> Result<Body, Problem> {
+    let permit = Arc::clone(&app.upkeep).try_acquire_owned().map_err(|_| {
+        let most = app.limits.upkeep;
+        let detail = format!("{most} at a time may read the whole log (upkeep); try again later");
+        Problem::new(&UPKEEP_RUNNING, detail)
+    })?;
+    let (sink, pieces) = channel(AHEAD);
+    app.engine.beside(name, move || {
+        work(&Sink(sink));
+        drop(permit);
+    });
+    let next = |mut pieces: Receiver<_>| async { pieces.recv().await.map(|piece| (piece, pieces)) };
+    Ok(Body::from_stream(futures_util::stream::unfold(pieces, next)))
+}
