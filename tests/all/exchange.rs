@@ -86,7 +86,7 @@ fn what_is_exported_is_imported_once_with_ids_times_and_order() {
     assert_eq!(ok(&run(&again)), "{\"events\":6,\"known\":6,\"position\":6}\n");
     let home = ["import", "--url", &from.client.base, file, "--json"];
     assert_eq!(ok(&run(&home)), "{\"events\":6,\"known\":6,\"position\":6}\n");
-    assert_eq!((export(&to, &[]), export(&from, &[])), (arrived, events.clone()));
+    assert_eq!((export(&to, &[]), export(&from, &[])), (arrived, events));
     // Where a module owns the category, it folds what was imported.
     to.install(account());
     let state = |server: &Server| {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::remote::{Progress, Remote, Step};
@@ -172,7 +173,7 @@ async fn append(client: &Client, body: &Bytes, lines: &[(u64, usize)]) -> Result
         };
         let is_passing = match &error {
             ClientError::Transport { .. } => true,
-            ClientError::Problem(problem) => problem.body["retryable"] == true,
+            ClientError::Problem(problem) => is_retryable(problem),
             ClientError::Unexpected { .. } => false,
         };
         if !is_passing || tries >= MOST_TRIES {
@@ -181,6 +182,10 @@ async fn append(client: &Client, body: &Bytes, lines: &[(u64, usize)]) -> Result
         tries += 1;
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+fn is_retryable(problem: &Problem) -> bool {
+    problem.body.get("retryable").and_then(Value::as_bool).unwrap_or_default()
 }
 
 /// The line that a problem is about, as the beginning of a sentence.

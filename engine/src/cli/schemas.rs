@@ -56,7 +56,7 @@ pub(super) async fn run(args: SchemasArgs) -> Result<ExitCode, String> {
         Asked::Get { event_type, version } => {
             let path = path(event_type, *version);
             let found: Value = client.get(&path).await.map_err(|error| error.to_string())?;
-            if args.json { found.to_string() } else { found["schema"].to_string() }
+            if args.json { found.to_string() } else { field(&found, "schema").to_string() }
         }
         Asked::List => {
             let all: Value = client.get("/v1/schemas").await.map_err(|error| error.to_string())?;
@@ -73,11 +73,17 @@ fn path(event_type: &str, version: u32) -> String {
     format!("/v1/schemas/{}/{version}", encode(event_type))
 }
 
+/// A field of an answer; null where there is none.
+fn field<'a>(answer: &'a Value, name: &str) -> &'a Value {
+    answer.get(name).unwrap_or(&Value::Null)
+}
+
 /// A type and a version a line.
 fn listed(all: &Value) -> String {
-    let schemas = all["schemas"].as_array().into_iter().flatten();
+    let schemas = field(all, "schemas").as_array().into_iter().flatten();
     let name = |schema: &Value| {
-        format!("{} {}", schema["type"].as_str().unwrap_or_default(), schema["version"])
+        let name = field(schema, "type").as_str().unwrap_or_default();
+        format!("{name} {}", field(schema, "version"))
     };
     schemas.map(name).collect::<Vec<_>>().join("\n")
 }
@@ -97,7 +103,7 @@ async fn put(
     let mut last = Value::Null;
     while let Some(line) = lines.next::<Value>().await.map_err(|error| error.to_string())? {
         if line.get("status").is_none() {
-            let number = |name: &str| line[name].as_u64();
+            let number = |name: &str| field(&line, name).as_u64();
             let events = number("tried").unwrap_or_default();
             let done = number("position").unwrap_or_default();
             progress.at(Step { events, done, total: number("head") });
@@ -105,11 +111,12 @@ async fn put(
         last = line;
     }
     progress.end();
-    let status = last["status"].as_u64().and_then(|status| u16::try_from(status).ok());
+    let status = field(&last, "status").as_u64().and_then(|status| u16::try_from(status).ok());
     match status {
         Some(status) if status < 400 && json => Ok(last.to_string()),
         Some(status) if status < 400 => {
-            let came = if last["tried"].is_null() { "was declared before" } else { "holds" };
+            let came =
+                if field(&last, "tried").is_null() { "was declared before" } else { "holds" };
             Ok(format!("the schema of {event_type:?}, version {version}, {came}"))
         }
         _ => Err(refusal(&Problem::of(status.unwrap_or_default(), last))),
@@ -119,10 +126,10 @@ async fn put(
 /// The problem, and the events that break the schema.
 fn refusal(problem: &Problem) -> String {
     let mut text = problem.to_string();
-    for error in problem.body["errors"].as_array().into_iter().flatten() {
-        let detail = error["detail"].as_str().unwrap_or_default();
-        let pointer = error["pointer"].as_str().unwrap_or_default();
-        text.push_str(&format!("\n  position {}, {pointer:?}: {detail}", error["position"]));
+    for error in field(&problem.body, "errors").as_array().into_iter().flatten() {
+        let detail = field(error, "detail").as_str().unwrap_or_default();
+        let pointer = field(error, "pointer").as_str().unwrap_or_default();
+        text.push_str(&format!("\n  position {}, {pointer:?}: {detail}", field(error, "position")));
     }
     text
 }
