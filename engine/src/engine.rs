@@ -254,7 +254,7 @@ impl Engine {
         let records =
             self.log.stream_records(stream.as_str(), version + 1, Direction::Backward, 1)?;
         let mut position = 0;
-        for record in &records {
+        for record in records.iter() {
             let decision = parse(record).map_err(crate::storage::log::ReadError::from)?;
             let event = decision
                 .events

@@ -2,6 +2,8 @@
 //!
 //! A recorded event is a view of the bytes of its decision record: reading the log copies nothing.
 
+mod few;
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -9,6 +11,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::names::{EventType, Tag};
+
+pub use few::Few;
 
 /// The content type of event data that is JSON text.
 pub const JSON: &str = "application/json";
@@ -50,7 +54,7 @@ pub struct RecordedEvent<'a> {
     /// The data, in that content type.
     pub data: &'a [u8],
     /// Labels that queries and boundaries can match.
-    pub tags: Vec<&'a str>,
+    pub tags: Few<&'a str>,
     /// The time its decision was given, in milliseconds since 1970.
     pub decided_at_ms: u64,
     /// When it happened: as the client said, else when it was decided.
@@ -75,15 +79,14 @@ impl EventId {
     /// The id of event number `index` of a record.
     #[must_use]
     pub fn derive(recorded_at_ms: u64, previous_hash: &[u8; 32], index: u32) -> Self {
-        let mut random = [0; 10];
-        for (to, from) in random.iter_mut().zip(previous_hash) {
-            *to = *from;
-        }
+        // RFC 9562, 5.7: 48 bits of time, 4 of the version, 12, 2 of the variant, 62.
+        const VERSION: u128 = 0xf << 76;
+        const VARIANT: u128 = 0b11 << 62;
+        let random =
+            previous_hash.first_chunk().map_or(0, |bytes| u128::from_be_bytes(*bytes) >> 48);
         // The last four bytes tell the events of one record apart.
-        for (to, from) in random.iter_mut().rev().zip(index.to_le_bytes()) {
-            *to ^= from;
-        }
-        Self(uuid::Builder::from_unix_timestamp_millis(recorded_at_ms, &random).into_uuid())
+        let bits = (u128::from(recorded_at_ms) << 80) | (random ^ u128::from(index));
+        Self(uuid::Uuid::from_u128((bits & !(VERSION | VARIANT)) | (7 << 76) | (0b10 << 62)))
     }
 
     /// Appends it as text.
@@ -117,5 +120,8 @@ mod tests {
         assert_eq!(distinct.len(), 1000);
         assert_eq!(ids[3], EventId::derive(1, &hash, 3));
         assert_ne!(EventId::derive(1, &[8; 32], 3), ids[3]);
+        let random = [7, 7, 7, 7, 7, 7, 7, 7, 7, 7 ^ 3];
+        let version_7 = uuid::Builder::from_unix_timestamp_millis(1, &random).into_uuid();
+        assert_eq!(ids[3], EventId(version_7));
     }
 }

@@ -87,11 +87,34 @@ pub struct ProjectionManifest {
     /// The categories it wants; none given: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub categories: Vec<String>,
+    /// What each of its documents depends on, so that several cores may build them; none given: on
+    /// any event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<Partition>,
     /// The read models it writes.
     pub collections: Vec<CollectionManifest>,
     /// The queries over them that it answers itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub queries: Vec<QueryManifest>,
+}
+
+/// Which events belong together: a document depends on those of one partition only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Partition {
+    /// Those of one stream.
+    Stream,
+    /// Those that have the same values at these paths of their data.
+    Data(Vec<String>),
+}
+
+impl std::fmt::Display for Partition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Stream => f.write_str("one stream"),
+            Self::Data(paths) => write!(f, "one value of {} in their data", paths.join(", ")),
+        }
+    }
 }
 
 /// A query in a manifest.
@@ -207,6 +230,12 @@ impl Manifest {
             for category in &projection.categories {
                 faults.name("category", category);
             }
+            if let Some(Partition::Data(paths)) = &projection.partition
+                && let Err(error) = Index::new("partition", paths, false)
+            {
+                let name = &projection.name;
+                faults.0.push(format!("the partition of projection {name:?}: {error}"));
+            }
             let mut queries = HashSet::new();
             for query in &projection.queries {
                 faults.name("query", &query.name);
@@ -302,6 +331,24 @@ mod tests {
             {"name":"y","paths":["a","-a"]}]"#;
         let ManifestError(faults) = manifest(bad).expect_err("wrong");
         assert_eq!(faults.len(), 5, "{faults:#?}");
+    }
+
+    #[test]
+    fn a_partition_is_a_stream_or_some_of_the_data() {
+        let manifest = |partition: &str| {
+            Manifest::parse(&format!(
+                r#"{{"name":"a","version":"1.0.0","contract":"0.1.0","projections":[
+                {{"name":"p","partition":{partition},"collections":[{{"name":"c"}}]}}]}}"#
+            ))
+        };
+        for good in [r#""stream""#, r#"{"data":["origin","dest.code"]}"#] {
+            let parsed = manifest(good).expect("is one");
+            let written = serde_json::to_string(&parsed.projections[0].partition);
+            assert_eq!(written.expect("JSON"), good);
+        }
+        for bad in [r#"{"data":[]}"#, r#"{"data":["a..b"]}"#, r#""tag""#] {
+            assert!(manifest(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! built beside the one that answers. The log is read once for all.
 
 mod batch;
+mod crew;
 mod diff;
 mod files;
 mod follow;
@@ -15,6 +16,7 @@ mod install;
 mod limits;
 mod operate;
 mod overlay;
+mod partition;
 mod pasts;
 mod projection;
 mod proof;
@@ -169,19 +171,32 @@ impl Projections {
     /// # Errors
     /// [`PastError`], when there is no such read model or too many are being built.
     pub fn read_model_at(&self, name: &str, position: u64) -> Result<ReadModel, PastError> {
-        let of = self.owner(name).ok_or(PastError::Unknown)?.answering();
+        let of = self.owner(name).ok_or_else(|| self.why_none(name))?.answering();
         let past = self.pasts.get(&of, position, &self.sources, &self.spawner)?;
         let source = read_model::Source::Then(past);
         Ok(ReadModel::new(name.to_owned(), source, self.sources.limits.clone()))
     }
 
+    /// Why there is no read model of a name: perhaps it is only being built.
+    #[must_use]
+    pub fn why_none(&self, name: &str) -> PastError {
+        let all: Vec<_> = self.all.read().values().cloned().collect();
+        let mut builds = all.iter().filter_map(|projection| projection.build());
+        let Some(build) = builds.find(|build| build.makes(name)) else {
+            return PastError::Unknown;
+        };
+        PastError::NotYet {
+            projection: build.spec.name.clone(),
+            version: build.spec.version,
+            position: build.at().position,
+            required: self.sources.log.head().position,
+        }
+    }
+
     fn owner(&self, read_model: &str) -> Option<Arc<Projection>> {
         let all = self.all.read();
         let mut all = all.values();
-        let owns = |projection: &Projection| {
-            projection.answering().spec.collections.iter().any(|c| c.name == read_model)
-        };
-        all.find(|projection| owns(projection)).cloned()
+        all.find(|projection| projection.answering().makes(read_model)).cloned()
     }
 
     /// The queries of a projection of a name.

@@ -124,7 +124,7 @@ impl Budget {
     }
 }
 
-fn parsed(record: &Bytes) -> Result<Decision<'_>, ReadError> {
+fn parsed(record: &[u8]) -> Result<Decision<'_>, ReadError> {
     Ok(parse(record)?)
 }
 

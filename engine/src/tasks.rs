@@ -62,6 +62,32 @@ impl Thread {
     }
 }
 
+/// Lets workers work side by side, the first on the calling thread, and answers in their order once
+/// all have ended. A panic goes on in the caller.
+///
+/// # Errors
+/// When a thread could not be started; those that were have ended.
+pub fn side_by_side<W: Send, T: Send>(
+    workers: &mut [W],
+    work: impl Fn(usize, &mut W) -> T + Sync,
+) -> std::io::Result<Vec<T>> {
+    let work = &work;
+    std::thread::scope(|scope| {
+        let mut workers = workers.iter_mut().enumerate();
+        let Some((_, first)) = workers.next() else { return Ok(Vec::new()) };
+        let start = |(at, worker)| {
+            std::thread::Builder::new().spawn_scoped(scope, move || work(at, worker))
+        };
+        let others = workers.map(start).collect::<Result<Vec<_>, _>>()?;
+        let mut answers = vec![work(0, first)];
+        for other in others {
+            let answer = other.join();
+            answers.push(answer.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        Ok(answers)
+    })
+}
+
 /// Runs work that blocks beside the asynchronous threads; none if it panicked.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
@@ -74,4 +100,24 @@ pub async fn to_the_end<T: Send + 'static>(
 ) -> Option<T> {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
     tokio::spawn(work).await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_side_by_side_answer_in_their_order_and_a_panic_goes_on() {
+        let mut workers = [10, 20, 30];
+        let answers = side_by_side(&mut workers, |at, worker| {
+            *worker += 1;
+            (at, *worker)
+        });
+        assert_eq!(answers.expect("threads"), [(0, 11), (1, 21), (2, 31)]);
+        assert_eq!(side_by_side(&mut [(); 0], |at, ()| at).expect("nothing"), [0; 0]);
+        let panicked = std::panic::catch_unwind(|| {
+            side_by_side(&mut [(); 2], |at, ()| assert_ne!(at, 1, "as the test wants"))
+        });
+        assert!(panicked.is_err());
+    }
 }

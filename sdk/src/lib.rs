@@ -78,7 +78,7 @@ pub use event::{Event, EventType, Recorded};
 pub use factum_sdk_macros::{Command, Event};
 pub use fault::{DecodeError, Fault};
 pub use module::{AggregateRole, Module, ProjectionRole, QueryRole};
-pub use projection::{Collection, Document, Index, Projection};
+pub use projection::{Collection, Document, Index, Partition, Projection};
 pub use query::{Documents, Query};
 pub use rows::Rows;
 
@@ -86,7 +86,7 @@ pub use rows::Rows;
 pub mod prelude {
     pub use crate::{
         Aggregate, Collection, Command, Context, Decision, Document, Documents, Event, Fault,
-        Index, Projection, Query, Recorded, Rejection, Rows, emit, log, nothing, reject,
+        Index, Partition, Projection, Query, Recorded, Rejection, Rows, emit, log, nothing, reject,
     };
     pub use serde::{Deserialize, Serialize};
 }

@@ -5,7 +5,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{Aggregate, Collection, Command, Event, Index, Module, Projection};
+use crate::{Aggregate, Collection, Command, Event, Index, Module, Partition, Projection};
 
 /// The version of `wit/factum.wit` this SDK speaks.
 const CONTRACT: &str = "0.1.0";
@@ -56,6 +56,8 @@ pub(crate) struct ProjectionManifest {
     version: u32,
     event_types: Vec<&'static str>,
     categories: &'static [&'static str],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition: Option<Partition>,
     collections: Vec<CollectionManifest>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     queries: Vec<QueryManifest>,
@@ -135,6 +137,7 @@ impl ProjectionManifest {
             version: P::VERSION,
             event_types: wanted_types::<P>(),
             categories: P::CATEGORIES,
+            partition: P::PARTITION,
             collections: P::COLLECTIONS.iter().map(collection).collect(),
             queries: Vec::new(),
         }

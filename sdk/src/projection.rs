@@ -17,6 +17,8 @@ pub trait Projection: 'static {
     const CATEGORIES: &'static [&'static str] = &[];
     /// Only events of these types; none given: all types of `Event`.
     const EVENT_TYPES: &'static [&'static str] = &[];
+    /// What each document depends on, so that the engine may build them on several cores.
+    const PARTITION: Option<Partition> = None;
 
     /// The events it reads.
     type Event: Event;
@@ -24,6 +26,19 @@ pub trait Projection: 'static {
     /// Applies one event. It sees the rows as the events before left them; everything it writes is
     /// stored together with how far it has come.
     fn project(event: &Recorded<Self::Event>, rows: &mut Rows) -> Result<(), Fault>;
+}
+
+/// Which events belong together: a projection that says so reads and writes, for one event, only
+/// documents that no event of another partition touches. The engine finds out where that is not so
+/// and stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Partition {
+    /// The events of one stream.
+    Stream,
+    /// The events with the same values at these paths of their data, such as `"carrier"` or
+    /// `"address.city"`.
+    Data(&'static [&'static str]),
 }
 
 /// Whether the projection asked for events of this type.

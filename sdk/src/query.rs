@@ -68,7 +68,7 @@ impl Documents {
 
     /// The document under `key`, if there is one.
     pub fn get<D: Document>(&self, key: &str) -> Result<Option<D>, Fault> {
-        let json = self.stored.get(D::COLLECTION.name(), key);
+        let json = self.stored.get_many(D::COLLECTION.name(), &[key.to_owned()]).pop().flatten();
         json.map(|json| read(key, &json)).transpose()
     }
 

@@ -7,6 +7,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::slice::from_ref;
 
 use crate::bindings::projection::Change;
 use crate::bindings::read_models;
@@ -118,7 +119,8 @@ impl Rows {
         match table::<D>(self.declared, &mut self.touched)?.entry(key.to_owned()) {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
             Entry::Vacant(entry) => {
-                let stored = self.stored.get(D::COLLECTION.name(), key);
+                let stored = self.stored.get_many(D::COLLECTION.name(), from_ref(entry.key()));
+                let stored = stored.into_iter().next().flatten();
                 let document = stored.map(|json| read::<D>(key, &json)).transpose()?;
                 Ok(entry.insert(Row { document, changed: false }))
             }
@@ -147,10 +149,13 @@ fn table<'a, D: Document>(
 }
 
 impl Stored {
-    pub(crate) fn get(&self, collection: &str, key: &str) -> Option<String> {
+    pub(crate) fn get_many(&self, collection: &str, keys: &[String]) -> Vec<Option<String>> {
         match self {
-            Self::Engine => read_models::get_many(collection, &[key.to_owned()]).pop().flatten(),
-            Self::Memory(tables) => tables.get(collection)?.get(key).cloned(),
+            Self::Engine => read_models::get_many(collection, keys),
+            Self::Memory(tables) => {
+                let documents = tables.get(collection);
+                keys.iter().map(|key| documents?.get(key).cloned()).collect()
+            }
         }
     }
 

@@ -1,8 +1,10 @@
 //! Read models: queries and their indexes over HTTP, and that what they hold is exact.
 
+mod divided;
 mod exact;
 mod month;
 mod operated;
+mod pains;
 mod rebuilt;
 
 use serde_json::{Value, json};

@@ -26,7 +26,7 @@ use crate::demo::sources::{ACCOUNT, FLIGHTS, Install, Sources};
 use crate::report::Report;
 use figures::{Figures, Pair, Row};
 pub(super) use load::{Pace, measure};
-pub(super) use requests::{Requests, wait_until_ready};
+pub(super) use requests::{Requests, open_accounts, wait_until_ready};
 pub(super) use server::Server;
 
 /// Connections at once, from a lone client to many.
@@ -96,16 +96,16 @@ async fn measure_all(args: &HttpArgs, progress: &mut Report) -> anyhow::Result<F
     let server = Server::start().await?;
     progress.heading(format_args!("Measuring a server of its own at {}", server.address()));
     let client = Client::new(server.address());
-    requests::wait_until_ready(&client).await?;
+    wait_until_ready(&client).await?;
     activate(&client, &upload(&client, account).await?).await?;
-    requests::open_accounts(&client).await?;
+    open_accounts(&client).await?;
     let commands = measure_commands(args, server.address(), progress).await?;
 
     let backup = backups::measure(args, server.address(), &client, progress).await?;
     server.stop().await.context("after the commands")?;
     let server = Server::start().await?;
     let client = Client::new(server.address());
-    requests::wait_until_ready(&client).await?;
+    wait_until_ready(&client).await?;
     let flights: Uploaded = upload(&client, flights).await?;
     let projections = rebuild::measure(&server, &client, &flights, &week, args.copies).await?;
     server.stop().await.context("after the projections")?;

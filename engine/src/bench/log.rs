@@ -18,7 +18,7 @@ use std::time::Duration;
 use appends::{Pace, Point, What};
 pub(super) use events::{Events, Numbers};
 use figures::{Figures, Row};
-pub(super) use filling::{Order, fill};
+pub(super) use filling::{Order, append_all, fill};
 
 use crate::report::Report;
 use crate::tasks::blocking;

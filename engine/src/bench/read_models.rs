@@ -3,8 +3,13 @@
 //!
 //! Promises: it writes to temporary directories that are gone afterwards, and ends.
 
+mod beside;
+mod cores;
 mod figures;
+mod ground;
 mod lag;
+mod long;
+mod month;
 mod pages;
 mod points;
 mod rebuild;
@@ -13,7 +18,7 @@ use std::process::ExitCode;
 
 use figures::Figures;
 
-use crate::demo::sources::{COUNTING, Install, Sources};
+use crate::demo::sources::{ACCOUNT, COUNTING, COUNTS, FLIGHTS, Install, Sources};
 use crate::report::Report;
 use crate::tasks::blocking;
 
@@ -26,6 +31,9 @@ pub(super) struct ReadModelsArgs {
     /// Only these parts; all unless given
     #[arg(long, value_enum)]
     only: Vec<Part>,
+    /// Also build ten million events, which takes some minutes and 6 GB of disk
+    #[arg(long)]
+    long: bool,
     /// Print one JSON document instead of tables
     #[arg(long)]
     json: bool,
@@ -42,6 +50,12 @@ pub(super) struct ReadModelsArgs {
 enum Part {
     /// A million events projected from zero, by a guest and by a native function
     Rebuild,
+    /// The same with a month of flights
+    Month,
+    /// Built anew by one core and by two
+    Cores,
+    /// Commands alone, and beside a build
+    Beside,
     /// From a command's acknowledgement to its event's document, with ten projections
     Lag,
     /// One document over HTTP beside a route that does nothing
@@ -68,24 +82,45 @@ async fn measure(args: &ReadModelsArgs, progress: &mut Report) -> anyhow::Result
         progress.item("pages out of a million documents");
         figures.page_us = Some(blocking(pages::measure).await.transpose()?.unwrap_or_default());
     }
-    if !(wants(Part::Rebuild) || wants(Part::Lag) || wants(Part::Points)) {
+    if args.only == [Part::Pages] && !args.long {
         return Ok(figures);
     }
-    let sources = Sources::find()?;
-    let guest = sources.build(COUNTING, Install::unless(args.no_install), progress).await?;
+    let (sources, install) = (Sources::find()?, Install::unless(args.no_install));
+    let guest = sources.build(COUNTING, install, progress).await?;
     if wants(Part::Rebuild) {
         progress.item("a million events projected from zero");
         let guest = guest.clone();
         figures.rebuild = blocking(move || rebuild::measure(&guest, runs)).await.transpose()?;
     }
+    if wants(Part::Month) {
+        let (flights, week) = (sources.build(FLIGHTS, install, progress).await?, sources.week()?);
+        progress.item("a month of flights projected from zero");
+        let measured = blocking(move || month::measure(&flights, &week, runs));
+        figures.month = measured.await.transpose()?;
+    }
+    if wants(Part::Cores) {
+        let counts = sources.build(COUNTS, install, progress).await?;
+        progress.item("a million events built anew by one core and by two");
+        figures.cores = Some(cores::measure(counts, runs).await?);
+    }
+    if wants(Part::Beside) {
+        let counts = sources.build(COUNTS, install, progress).await?;
+        let account = sources.build(ACCOUNT, install, progress).await?;
+        progress.item("commands alone and beside a build");
+        figures.beside = Some(beside::measure(account, counts, runs).await?);
+    }
     if wants(Part::Lag) {
         progress.item("commands with ten projections behind them");
-        let account = sources.build(crate::demo::sources::ACCOUNT, Install::PrintOnly, progress);
+        let account = sources.build(ACCOUNT, Install::PrintOnly, progress);
         figures.lag = Some(lag::measure(account.await?, guest.clone()).await?);
     }
     if wants(Part::Points) {
         progress.item("documents over HTTP");
-        figures.points = Some(points::measure(guest, runs).await?);
+        figures.points = Some(points::measure(guest.clone(), runs).await?);
+    }
+    if args.long {
+        progress.item("ten million events projected from zero");
+        figures.long = blocking(move || long::measure(&guest)).await.transpose()?;
     }
     Ok(figures)
 }

@@ -74,6 +74,10 @@ pub(super) struct ServeArgs {
     /// Percent of one core that building a read model anew may take while commands come in
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=100))]
     build_percent: Option<u32>,
+    /// Cores that building a read model may take while no commands come in, where its projection
+    /// says which events belong together
+    #[arg(long, value_name = "COUNT")]
+    build_workers: Option<usize>,
     /// Time after which a projection that is behind and does not move counts as stalled, in seconds
     #[arg(long, value_name = "SECONDS")]
     stalled_after_seconds: Option<u64>,
@@ -178,6 +182,7 @@ fn options(args: &ServeArgs, compiler: CompilerProgram) -> Options {
     let set = |to: &mut usize, from: Option<usize>| *to = from.unwrap_or(*to);
     set(&mut options.in_flight_commands, args.in_flight_commands);
     set(&mut options.projections.scan_rows, args.scan_rows);
+    set(&mut options.projections.build_workers, args.build_workers);
     if let Some(percent) = args.build_percent {
         options.projections.build_percent = percent;
     }

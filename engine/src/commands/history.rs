@@ -124,8 +124,8 @@ impl History {
         let mut fold = self.fold(Until::Version(after))?;
         let mut before = self.inspect(&mut fold)?;
         let mut steps = Vec::new();
-        for record in self.records(after, limit + 1)? {
-            let decision = parse(&record).map_err(ReadError::from)?;
+        for record in self.records(after, limit + 1)?.iter() {
+            let decision = parse(record).map_err(ReadError::from)?;
             for event in self.own(&decision, after) {
                 if steps.len() == limit || (bytes == 0 && !steps.is_empty()) {
                     return Ok((steps, true));
@@ -166,7 +166,7 @@ impl History {
         }
     }
 
-    fn records(&self, after: u64, most: usize) -> Result<Vec<Bytes>, CommandError> {
+    fn records(&self, after: u64, most: usize) -> Result<Arc<[Bytes]>, CommandError> {
         let stream = self.stream.as_str();
         Ok(self.log.stream_records(stream, after, Direction::Forward, most)?)
     }

@@ -64,36 +64,54 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    #[inline]
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
     /// What was not read yet.
+    #[inline]
     pub(crate) fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
+    #[inline]
     pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], Damage> {
         let (taken, rest) = self.rest.split_at_checked(len).ok_or(Damage("cut short"))?;
         self.rest = rest;
         Ok(taken)
     }
 
+    #[inline]
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
         let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or(Damage("cut short"))?;
         self.rest = rest;
         Ok(*taken)
     }
 
+    #[inline]
     pub(crate) fn byte(&mut self) -> Result<u8, Damage> {
         self.array::<1>().map(|[byte]| byte)
     }
 
+    /// Nearly all integers are below 128.
+    #[inline]
     pub(crate) fn int(&mut self) -> Result<u64, Damage> {
+        match self.rest.split_first() {
+            Some((byte, rest)) if *byte < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_int(),
+        }
+    }
+
+    fn long_int(&mut self) -> Result<u64, Damage> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -109,25 +127,30 @@ impl<'a> Reader<'a> {
         Err(Damage("an integer beyond 64 bits"))
     }
 
+    #[inline]
     pub(crate) fn int32(&mut self) -> Result<u32, Damage> {
         u32::try_from(self.int()?).map_err(|_| Damage("an integer beyond 32 bits"))
     }
 
     /// A count of things that each take at least one of the bytes that follow.
+    #[inline]
     pub(crate) fn count(&mut self) -> Result<usize, Damage> {
         let count = usize::try_from(self.int()?).map_err(|_| Damage("a count beyond memory"))?;
         if count > self.rest.len() { Err(Damage("a count beyond the record")) } else { Ok(count) }
     }
 
+    #[inline]
     pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Damage> {
         let len = self.count()?;
         self.take(len)
     }
 
+    #[inline]
     pub(crate) fn text(&mut self) -> Result<&'a str, Damage> {
         std::str::from_utf8(self.bytes()?).map_err(|_| Damage("text that is not UTF-8"))
     }
 
+    #[inline]
     pub(crate) fn option<T>(
         &mut self,
         read: impl FnOnce(&mut Self) -> Result<T, Damage>,

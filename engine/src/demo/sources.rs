@@ -56,6 +56,9 @@ pub(crate) const FLIGHTS: Example =
 /// Ten projections that count deposits, for benches.
 pub(crate) const COUNTING: Example =
     Example { name: "counting", dir: "tests/guests/counting", feature: Some("bench") };
+/// Two projections of tests, of which one counts.
+pub(crate) const COUNTS: Example =
+    Example { name: "counting", dir: "tests/guests/counting", feature: None };
 /// The module of the tests that does what none may.
 pub(crate) const HOSTILE: Example =
     Example { name: "hostile", dir: "tests/guests/hostile", feature: None };

@@ -215,7 +215,8 @@ impl From<PastError> for Problem {
         let detail = error.to_string();
         match error {
             PastError::Unknown => Self::new(&UNKNOWN_READ_MODEL, detail),
-            PastError::Building { position, required } => {
+            PastError::Building { position, required }
+            | PastError::NotYet { position, required, .. } => {
                 let (position, required) = (Some(position), Some(required));
                 Self::new(&BUILDING, detail).with(More { position, required, ..More::default() })
             }

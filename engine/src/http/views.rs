@@ -359,7 +359,7 @@ mod tests {
             schema_version: 1,
             content_type,
             data,
-            tags: vec!["a\"b"],
+            tags: ["a\"b"].into_iter().collect(),
             decided_at_ms: 1_700_000_000_000,
             time_ms: 1_700_000_000_000,
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::commands::Until;
-use crate::projections::ReadModel;
+use crate::projections::{PastError, ReadModel};
 use crate::reads::position_at;
 
 use super::app::App;
@@ -55,8 +55,12 @@ impl Awaited {
 
 /// The read model of a name.
 pub(super) fn find(app: &App, name: &str) -> Result<ReadModel, Problem> {
-    app.engine.projections().read_model(name).ok_or_else(|| {
-        Problem::new(&UNKNOWN_READ_MODEL, format!("no active module has a read model {name:?}"))
+    let projections = app.engine.projections();
+    projections.read_model(name).ok_or_else(|| match projections.why_none(name) {
+        PastError::Unknown => {
+            Problem::new(&UNKNOWN_READ_MODEL, format!("no active module has a read model {name:?}"))
+        }
+        not_yet => not_yet.into(),
     })
 }
 

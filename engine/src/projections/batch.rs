@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 use serde::Serialize;
 
 use super::overlay::Overlay;
+use super::partition::Share;
 use super::settings::Settings;
 use crate::decision::format::{parse_header, record_hash};
 use crate::decision::{Decision, Kind, parse};
@@ -33,33 +34,56 @@ pub(super) fn after(records: &Records) -> Result<Checkpoint, ReadError> {
 pub(super) type Projected = Result<Result<Vec<Change>, String>, GuestError>;
 
 /// Which events a projection gets.
+#[derive(Clone)]
 pub(super) struct Wanted<'a> {
     pub(super) spec: &'a ProjectionManifest,
-    pub(super) settings: &'a Settings,
-    /// Only events up to this position.
-    pub(super) up_to: u64,
+    settings: &'a Settings,
+    /// Only events from the one position to the other.
+    positions: (u64, u64),
+    /// Only those of some partitions.
+    share: Option<Share<'a>>,
 }
 
-impl Wanted<'_> {
+impl<'a> Wanted<'a> {
+    /// Those that it says it wants, and that are not left out.
+    pub(super) fn of(spec: &'a ProjectionManifest, settings: &'a Settings) -> Self {
+        Self { spec, settings, positions: (0, u64::MAX), share: None }
+    }
+
+    /// Of those the ones from one position to another.
+    pub(super) fn between(self, first: u64, last: u64) -> Self {
+        Self { positions: (first, last), ..self }
+    }
+
+    /// Of those the ones of a share.
+    pub(super) fn only(self, share: Share<'a>) -> Self {
+        Self { share: Some(share), ..self }
+    }
+
     fn wants(&self, event: &RecordedEvent<'_>) -> bool {
         let spec = self.spec;
         let category = event.stream.and_then(|stream| stream.split_once('-')).map(|(name, _)| name);
         (spec.event_types.is_empty() || spec.event_types.iter().any(|t| t == event.event_type))
             && (spec.categories.is_empty()
                 || category.is_some_and(|category| spec.categories.iter().any(|c| c == category)))
-            && event.position <= self.up_to
+            && (self.positions.0..=self.positions.1).contains(&event.position)
             && !self.settings.leaves_out(event.position)
+            // It may have to look into the data.
+            && self.share.is_none_or(|share| share.holds(event))
     }
 
-    /// The positions of those of a record.
-    pub(super) fn positions(&self, records: &Records) -> Result<Vec<u64>, ReadError> {
-        let mut positions = Vec::new();
+    /// Something of each of those in records.
+    pub(super) fn each<T>(
+        &self,
+        records: &Records,
+        take: impl Fn(&RecordedEvent<'_>) -> T,
+    ) -> Result<Vec<T>, ReadError> {
+        let mut taken = Vec::new();
         for record in records.iter() {
             let decision = parse(record)?;
-            let wanted = decision.events.iter().filter(|event| self.wants(event));
-            positions.extend(wanted.map(|event| event.position));
+            taken.extend(decision.events.iter().filter(|event| self.wants(event)).map(&take));
         }
-        Ok(positions)
+        Ok(taken)
     }
 }
 
@@ -183,6 +207,7 @@ pub(super) fn own(spec: &ProjectionManifest, collection: &str) -> Result<(), Str
 
 /// What a projecting guest may read: the documents of its own projection, as they were before the
 /// batch; its own changes come with its answer.
+#[derive(Clone)]
 pub(super) struct Look {
     pub(super) view: Arc<View>,
     pub(super) overlay: Arc<RwLock<Overlay>>,

@@ -1,6 +1,6 @@
-//! The files of generations, by name: `{projection}-{version}.redb` answers, and
-//! `{projection}-{version}.building` is built to take its place. A name changes in one step, so a
-//! crash finds either the one or the other.
+//! The files of generations, by name: `{projection}-{version}.redb` answers,
+//! `{projection}-{version}.building` is built to take its place, and `….beside` to do so when
+//! someone asks for it. A name changes in one step, so a crash finds either the one or the other.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use crate::storage::read_models::{Checkpoint, ReadModelFile};
 
 const ANSWERING: &str = "redb";
 const BUILDING: &str = "building";
+const BESIDE: &str = "beside";
 const PAST: &str = "past";
 
 /// What a file is for.
@@ -24,6 +25,15 @@ pub(super) enum Use {
     Answers,
     /// It is to take the other's place.
     Builds,
+    /// It is to do so when someone asks for it.
+    Waits,
+}
+
+impl Use {
+    /// Whether it is to take the other's place, sooner or later.
+    pub(super) fn is_build(self) -> bool {
+        matches!(self, Self::Builds | Self::Waits)
+    }
 }
 
 /// Where the files are, and the log that they must agree with.
@@ -52,6 +62,7 @@ impl Files {
         let extension = match is_for {
             Use::Answers => ANSWERING,
             Use::Builds => BUILDING,
+            Use::Waits => BESIDE,
         };
         self.dir.join(format!("{projection}-{version}.{extension}"))
     }
@@ -131,13 +142,14 @@ impl Files {
         Ok(Arc::new(file))
     }
 
-    /// Gives a file that was built the name of one that answers, in place of whatever had it.
-    pub(super) fn promote(
+    /// Gives a file the name for another use, in place of whatever had it.
+    pub(super) fn name(
         &self,
         spec: &ProjectionManifest,
         file: &ReadModelFile,
+        is_for: Use,
     ) -> Result<(), String> {
-        let path = self.path(&spec.name, spec.version, Use::Answers);
+        let path = self.path(&spec.name, spec.version, is_for);
         file.move_to(&path).map_err(|error| error.to_string())?;
         File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(|error| error.to_string())
     }
@@ -168,6 +180,7 @@ fn parse(path: &Path) -> Option<Found> {
     let is_for = match path.extension()?.to_str()? {
         ANSWERING => Use::Answers,
         BUILDING => Use::Builds,
+        BESIDE => Use::Waits,
         _ => return None,
     };
     let (projection, version) = path.file_stem()?.to_str()?.rsplit_once('-')?;
@@ -185,6 +198,7 @@ mod tests {
         let expected = ("orders_by_day", 12, Use::Builds);
         assert_eq!((found.projection.as_str(), found.version, found.is_for), expected);
         assert_eq!(parse(Path::new("/x/orders-1.redb")).map(|f| f.is_for), Some(Use::Answers));
+        assert_eq!(parse(Path::new("/x/orders-1.beside")).map(|f| f.is_for), Some(Use::Waits));
         for other in ["/x/orders.redb", "/x/orders-1", "/x/orders-one.redb", "/x/orders-1.tmp"] {
             assert_eq!(parse(Path::new(other)), None, "{other}");
         }

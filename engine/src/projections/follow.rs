@@ -5,7 +5,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::ProjectionLimits;
-use super::batch::{self, ProjectError, Wanted};
+use super::batch::{self, Wanted};
+use super::crew::{Crew, Hands, NotMade};
 use super::files::Files;
 use super::generation::Generation;
 use super::projection::Projection;
@@ -13,7 +14,7 @@ use super::running::Running;
 use super::settings::{LeftOut, OnFailure};
 use super::status::Stage;
 use crate::clock::Stopwatch;
-use crate::runtime::{Change, Live};
+use crate::runtime::Change;
 use crate::storage::log::{Log, Refusal};
 use crate::storage::read_models::{Checkpoint, WriteError};
 use crate::subscriptions::{Feed, Records};
@@ -44,10 +45,12 @@ pub(super) struct Follower {
     running: Arc<Running>,
     role: Role,
     sources: Sources,
-    live: Live,
+    crew: Crew,
     generation: Generation,
     /// Whether an index may be unfinished.
     builds: bool,
+    /// One while commands come in, which need the cores.
+    hands: Hands,
 }
 
 /// Why a batch was not applied.
@@ -77,16 +80,16 @@ impl From<WriteError> for Stuck {
 type Blame = (String, (u64, u64));
 
 /// What a guest made of records, or why it did not.
-type Made = Result<Vec<Change>, String>;
+type Taken = Result<Vec<Change>, String>;
 
 impl Follower {
     pub(super) fn new(running: Arc<Running>, role: Role, sources: Sources) -> Self {
         let (file, at) = (Arc::clone(&running.file), running.at());
         let answers = matches!(role, Role::Answers);
-        let limits = sources.limits.clone();
-        let generation = Generation::new(file, &running.spec, at, limits, answers);
-        let live = Live::new(&running.maker.component, &running.module);
-        Self { running, role, sources, live, generation, builds: true }
+        let limits = &sources.limits;
+        let generation = Generation::new(file, &running.spec, at, limits.clone(), answers);
+        let crew = Crew::new(&running.spec, &running.maker.component, &running.module, limits);
+        Self { running, role, sources, crew, generation, builds: true, hands: Hands::All }
     }
 
     pub(super) fn run(mut self) {
@@ -95,7 +98,9 @@ impl Follower {
             match self.step() {
                 Ok(stage) => {
                     self.running.enter(stage);
-                    if stage == Stage::Behind && self.sources.log.head().decision > head.decision {
+                    let is_quiet = self.sources.log.head().decision == head.decision;
+                    self.hands = if is_quiet { Hands::All } else { Hands::One };
+                    if stage == Stage::Behind && !is_quiet {
                         self.leave_room(since.elapsed());
                     }
                 }
@@ -149,6 +154,7 @@ impl Follower {
         if self.generation.at().decision >= self.sources.log.head().decision {
             self.flush()?;
             self.take_over()?;
+            self.crew.rest();
             stage = Stage::AtHead;
         } else if self.generation.is_full() {
             self.flush()?;
@@ -172,7 +178,7 @@ impl Follower {
     /// fails are applied and the trouble has a position.
     fn take(&mut self, records: &Records) -> Result<(), Stuck> {
         if !self.generation.is_unique()
-            && let Ok(changes) = self.project(records, u64::MAX)?
+            && let Ok(changes) = self.project(records, u64::MAX, self.hands)?
         {
             return Ok(self.generation.take(changes, after(records)?)?);
         }
@@ -188,7 +194,7 @@ impl Follower {
     /// Applies one record; the inner error is why it cannot be, and the events to blame.
     fn take_single(&mut self, single: &Records) -> Result<Result<(), Blame>, Stuck> {
         let after = after(single)?;
-        let changes = match self.project(single, u64::MAX)? {
+        let changes = match self.project(single, u64::MAX, Hands::One)? {
             Ok(changes) => changes,
             Err(reason) => return Ok(Err((reason, self.blame(single)?))),
         };
@@ -206,14 +212,14 @@ impl Follower {
     fn blame(&mut self, single: &Records) -> Result<(u64, u64), Stuck> {
         let running = Arc::clone(&self.running);
         let settings = running.settings.now();
-        let wanted = Wanted { spec: &running.spec, settings: &settings, up_to: u64::MAX };
-        let positions =
-            wanted.positions(single).map_err(|error| Stuck::Storage(error.to_string()))?;
+        let wanted = Wanted::of(&running.spec, &settings);
+        let positions = wanted.each(single, |event| event.position);
+        let positions = positions.map_err(|error| Stuck::Storage(error.to_string()))?;
         let (mut good, mut bad) = (0, positions.len());
         while bad - good > 1 {
             let middle = good.midpoint(bad);
             let up_to = positions.get(middle - 1).copied().unwrap_or_default();
-            if self.project(single, up_to)?.is_ok() {
+            if self.project(single, up_to, Hands::One)?.is_ok() {
                 good = middle;
             } else {
                 bad = middle;
@@ -240,19 +246,18 @@ impl Follower {
         Ok(())
     }
 
-    fn project(&mut self, records: &Records, up_to: u64) -> Result<Made, Stuck> {
+    fn project(&mut self, records: &Records, up_to: u64, hands: Hands) -> Result<Taken, Stuck> {
         let spec = &self.running.spec;
         let settings = self.running.settings.now();
         let look = self.generation.look(spec).map_err(WriteError::File)?;
-        let look = Arc::new(look);
-        let wanted = Wanted { spec, settings: &settings, up_to };
-        let answer = self.live.call(|instance| {
-            batch::project(records, &wanted, |events| instance.project(&spec.name, events, look))
-        });
-        match answer.map_err(|error| Stuck::Failed(error.to_string(), None))? {
-            Ok(answer) => Ok(answer),
-            Err(ProjectError::Guest(error)) => Ok(Err(error.to_string())),
-            Err(ProjectError::Read(error)) => Err(Stuck::Storage(error.to_string())),
+        let wanted = Wanted::of(spec, &settings).between(0, up_to);
+        match self.crew.project(records, &wanted, look, hands) {
+            Ok(changes) => Ok(Ok(changes)),
+            Err(NotMade::Refused(reason)) => Ok(Err(reason)),
+            Err(error @ (NotMade::Shared(_) | NotMade::Start(_))) => {
+                Err(Stuck::Failed(error.to_string(), None))
+            }
+            Err(NotMade::Read(error)) => Err(Stuck::Storage(error.to_string())),
         }
     }
 
@@ -318,7 +323,7 @@ impl Follower {
         while !self.running.is_stopped() && !self.running.takes_again() {
             std::thread::sleep(IDLE);
         }
-        self.live.forget();
+        self.crew.forget();
     }
 
     /// A build leaves most of its core to commands, while there are any.

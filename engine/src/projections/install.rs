@@ -2,6 +2,7 @@
 //! begun, from the files that are there.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::files::{self, Found, Use};
 use super::follow::{Follower, Role};
@@ -56,7 +57,7 @@ impl Projections {
             self.follow(&running, Role::Answers);
         }
         let found = self.sources.files.of(&spec.name)?;
-        let build = found.iter().find(|file| file.is_for == Use::Builds);
+        let build = found.iter().find(|file| file.is_for.is_build());
         match build {
             Some(found) if is_same => self.resume_build(projection, found, spec, maker),
             _ if !is_same => self.build(projection, build, spec, maker),
@@ -74,12 +75,14 @@ impl Projections {
         let files = &self.sources.files;
         let settings = Arc::new(Held::recorded(&self.sources.log, &spec.name)?);
         let found = files.of(&spec.name)?;
-        let of = |is_for, is_wanted: bool| {
+        let of = |is_build: bool, is_wanted: bool| {
             let mut found = found.iter();
-            found.find(|f| f.is_for == is_for && (f.version == spec.version) == is_wanted)
+            found.find(|f| {
+                f.is_for.is_build() == is_build && (f.version == spec.version) == is_wanted
+            })
         };
-        let build = of(Use::Builds, true);
-        if let Some(newest) = of(Use::Answers, true)
+        let build = of(true, true);
+        if let Some(newest) = of(false, true)
             && is_known(newest, maker, find)
             && let Some(file) = files.resume(newest, spec, &maker.digest)?
         {
@@ -91,7 +94,7 @@ impl Projections {
             return build.map_or(Ok(()), |b| self.resume_build(&projection, b, spec, maker));
         }
         // Another version answers until this one is built.
-        if let Some(older) = of(Use::Answers, false)
+        if let Some(older) = of(false, false)
             && let Some((before, old)) = maker_of(older, find)
             && let Some(file) = files.resume(older, &old, &before.digest)?
         {
@@ -106,7 +109,7 @@ impl Projections {
         };
         let file = match file {
             Some(file) => {
-                files.promote(spec, &file)?;
+                files.name(spec, &file, Use::Answers)?;
                 file
             }
             None => files.create(spec, &maker.digest, Use::Answers)?,
@@ -143,7 +146,7 @@ impl Projections {
             return files::remove(&found.path);
         }
         match self.sources.files.resume(found, spec, &maker.digest)? {
-            Some(file) => self.begin_build(projection, spec, maker, file).map(drop),
+            Some(file) => self.begin_build(projection, (spec, maker), file, found.is_for).map(drop),
             None => Ok(()),
         }
     }
@@ -161,7 +164,7 @@ impl Projections {
         }
         if projection.build().is_none() {
             let file = self.sources.files.create(spec, &maker.digest, Use::Builds)?;
-            self.begin_build(projection, spec, maker, file)?;
+            self.begin_build(projection, (spec, maker), file, Use::Builds)?;
         }
         Ok(())
     }
@@ -169,11 +172,12 @@ impl Projections {
     pub(super) fn begin_build(
         &self,
         projection: &Arc<Projection>,
-        spec: &ProjectionManifest,
-        maker: &Maker,
+        (spec, maker): (&ProjectionManifest, &Maker),
         file: Arc<ReadModelFile>,
+        is_for: Use,
     ) -> Result<Arc<Running>, String> {
         let running = self.running(spec, maker, file, &projection.settings)?;
+        running.swaps.store(is_for != Use::Waits, Ordering::Release);
         projection.begin_build(Arc::clone(&running));
         self.follow(&running, Role::Builds(Arc::downgrade(projection)));
         Ok(running)

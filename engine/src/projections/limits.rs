@@ -24,6 +24,13 @@ pub struct ProjectionLimits {
     /// The part of one core that a build may use while commands come in, in percent. 20: a tenth of
     /// a machine with two.
     pub build_percent: u32,
+    /// Instances that project a batch side by side, each on a core, where a projection says which
+    /// events belong together and no commands come in. As many as there are cores, 16 at most: one
+    /// thread takes in what they make.
+    pub build_workers: usize,
+    /// Events of a batch from which on that is done. 256: they take a millisecond, a thread some
+    /// hundredths.
+    pub divided_events: usize,
     /// Read models as of positions that are kept, or being built. 4: each takes the memory of a
     /// projection that is behind while it is built.
     pub past_models: usize,
@@ -63,6 +70,8 @@ impl Default for ProjectionLimits {
             overlay_for: Duration::from_secs(1),
             build_overlay_for: Duration::from_secs(10),
             build_percent: 20,
+            build_workers: std::thread::available_parallelism().map_or(1, usize::from).min(16),
+            divided_events: 256,
             past_models: 4,
             past_bytes: 1 << 30,
             stalled_after: Duration::from_secs(30),

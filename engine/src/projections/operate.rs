@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::files::{self, Use};
-use super::follow::Role;
 use super::projection::Projection;
 use super::running::Running;
 use super::settings::{LeftOut, OnFailure, SettingsError};
@@ -73,7 +72,7 @@ impl Projections {
     }
 
     /// Builds the projection anew beside the generation that answers. It takes its place when it
-    /// caught up, or, unless `swaps`, when [`Projections::swap`] asks for it.
+    /// caught up, or, unless `swaps`, when [`Projections::swap`] asks for it, restarts or not.
     ///
     /// # Errors
     /// [`OperateError`]; one that is being built stays.
@@ -97,19 +96,15 @@ impl Projections {
         }
         let answering = found.answering();
         let (maker, spec) = (Maker::clone(&answering.maker), Arc::clone(&answering.spec));
-        let create = || {
-            let file = self.sources.files.create(&spec, &maker.digest, Use::Builds)?;
-            self.running(&spec, &maker, file, &found.settings)
-        };
-        let build = create().map_err(OperateError::File)?;
+        let is_for = if swaps { Use::Builds } else { Use::Waits };
+        let file = self.sources.files.create(&spec, &maker.digest, is_for);
+        let file = file.map_err(OperateError::File)?;
         if let Err(error) = change(&found) {
-            let path = self.sources.files.path(projection, spec.version, Use::Builds);
-            files::remove(&path).map_err(OperateError::File)?;
+            files::remove(&file.path()).map_err(OperateError::File)?;
             return Err(error);
         }
-        build.swaps.store(swaps, Ordering::Release);
-        found.begin_build(Arc::clone(&build));
-        self.follow(&build, Role::Builds(Arc::downgrade(&found)));
+        let begun = self.begin_build(&found, (&spec, &maker), file, is_for);
+        begun.map_err(OperateError::File)?;
         Ok(self.status_of(&found))
     }
 
@@ -166,8 +161,15 @@ impl Projections {
     /// # Errors
     /// [`OperateError`], when nothing is being built.
     pub fn swap(&self, projection: &str) -> Operated {
+        let _one_at_a_time = self.operating.lock();
         let found = self.known(projection)?;
-        being_built(&found)?.swaps.store(true, Ordering::Release);
+        let build = being_built(&found)?;
+        if !build.swaps.load(Ordering::Acquire) {
+            // First its name, which outlives a restart.
+            let named = self.sources.files.name(&build.spec, &build.file, Use::Builds);
+            named.map_err(OperateError::File)?;
+            build.swaps.store(true, Ordering::Release);
+        }
         Ok(self.status_of(&found))
     }
 
@@ -188,8 +190,7 @@ impl Projections {
             )));
         }
         if let Some(ended) = found.end_build() {
-            let path = self.sources.files.path(projection, ended.spec.version, Use::Builds);
-            files::remove(&path).map_err(OperateError::File)?;
+            files::remove(&ended.file.path()).map_err(OperateError::File)?;
         }
         Ok(self.status_of(&found))
     }

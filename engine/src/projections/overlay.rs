@@ -4,8 +4,9 @@
 //! A projection that is behind gathers many changes before it writes them: a document that is
 //! changed a hundred times is then written once, and never read back.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+mod table;
+
+use std::collections::BTreeMap;
 use std::ops::{Bound, RangeBounds};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,42 +14,16 @@ use crate::document::Index;
 use crate::runtime::Change;
 use crate::storage::read_models::{Conflict, ReadModelError, RowChange, View, WriteError};
 
-/// What an entry costs besides its bytes, about.
-const ENTRY_BYTES: usize = 96;
-
-/// By key. Not in their order: looking one up is what costs, and those that changed are sorted when
-/// they are written.
-type Documents = HashMap<String, Document>;
-
-/// A document, or that there is none.
-#[derive(Debug)]
-struct Document {
-    json: Option<String>,
-    /// Whether it is not in the file yet.
-    is_changed: bool,
-}
+use table::Table;
 
 /// Changes over a file, each document's last, and what is in the file as far as it is remembered.
 #[derive(Debug, Default)]
 pub(super) struct Overlay {
     /// By collection; there are few.
     tables: Vec<Table>,
-    /// Bytes of all, about.
-    bytes: usize,
-    /// Bytes of what changed, about.
-    changed_bytes: usize,
     /// Whether someone wanted documents in their order.
     was_scanned: AtomicBool,
     owners: Owners,
-}
-
-/// The documents of one collection.
-#[derive(Debug)]
-struct Table {
-    collection: String,
-    documents: Documents,
-    /// The keys of those that changed.
-    changed: Vec<String>,
 }
 
 /// Who has which values of which unique index, as far as it changed: the index by its place in the
@@ -68,7 +43,7 @@ type Net = BTreeMap<(String, String), Option<String>>;
 impl Overlay {
     /// Bytes of what is not in the file yet, about.
     pub(super) fn changed_bytes(&self) -> usize {
-        self.changed_bytes
+        self.tables.iter().map(|table| table.changed_bytes).sum()
     }
 
     /// Whether it should stay small, since someone wants documents in their order.
@@ -78,7 +53,7 @@ impl Overlay {
 
     /// Whether everything is in the file.
     pub(super) fn is_written(&self) -> bool {
-        self.tables.iter().all(|table| table.changed.is_empty())
+        self.tables.iter().all(Table::is_written)
     }
 
     /// Forgets everything.
@@ -88,21 +63,8 @@ impl Overlay {
 
     /// What changed is in the file now, and is kept as long as there is room.
     pub(super) fn written(&mut self, most_bytes: usize) {
-        let is_full = self.bytes > most_bytes;
-        for Table { documents, changed, .. } in &mut self.tables {
-            if is_full {
-                documents.retain(|_, document| document.is_changed);
-            }
-            for key in changed.drain(..) {
-                if let Some(document) = documents.get_mut(&key) {
-                    document.is_changed = false;
-                }
-            }
-        }
-        if is_full {
-            self.bytes = self.changed_bytes;
-        }
-        self.changed_bytes = 0;
+        let has_room = self.tables.iter().map(|table| table.bytes).sum::<usize>() <= most_bytes;
+        self.tables.iter_mut().for_each(|table| table.written(has_room));
         self.owners.clear();
         self.was_scanned = AtomicBool::new(false);
     }
@@ -110,11 +72,10 @@ impl Overlay {
     /// Takes changes in, the last of each document.
     pub(super) fn take(&mut self, changes: Vec<Change>) {
         for change in changes {
-            let (collection, key, document) = match change {
-                Change::Put((collection, key, document)) => (collection, key, Some(document)),
-                Change::Delete((collection, key)) => (collection, key, None),
-            };
-            self.put(collection, key, document);
+            match &change {
+                Change::Put((collection, key, json)) => self.put(collection, key, Some(json)),
+                Change::Delete((collection, key)) => self.put(collection, key, None),
+            }
         }
     }
 
@@ -146,8 +107,8 @@ impl Overlay {
             }
         }
         self.owners.append(&mut owners);
-        for ((collection, key), document) in net {
-            self.put(collection, key, document);
+        for ((collection, key), document) in &net {
+            self.put(collection, key, document.as_deref());
         }
         Ok(())
     }
@@ -203,33 +164,15 @@ impl Overlay {
         }
     }
 
-    fn put(&mut self, collection: String, key: String, json: Option<String>) {
+    fn put(&mut self, collection: &str, key: &str, json: Option<&str>) {
         let at = self.tables.iter().position(|table| table.collection == collection);
         let at = at.unwrap_or_else(|| {
-            let (documents, changed) = (Documents::new(), Vec::new());
-            self.tables.push(Table { collection, documents, changed });
+            self.tables.push(Table::new(collection.to_owned()));
             self.tables.len() - 1
         });
-        let Some(table) = self.tables.get_mut(at) else { return };
-        let after = bytes(&key, json.as_ref());
-        match table.documents.entry(key) {
-            Entry::Occupied(mut entry) => {
-                let before = bytes(entry.key(), entry.get().json.as_ref());
-                let old = entry.insert(Document { json, is_changed: true });
-                self.bytes = (self.bytes + after).saturating_sub(before);
-                if old.is_changed {
-                    self.changed_bytes = (self.changed_bytes + after).saturating_sub(before);
-                    return;
-                }
-                table.changed.push(entry.key().clone());
-            }
-            Entry::Vacant(entry) => {
-                table.changed.push(entry.key().clone());
-                self.bytes += after;
-                entry.insert(Document { json, is_changed: true });
-            }
+        if let Some(table) = self.tables.get_mut(at) {
+            table.put(key, json);
         }
-        self.changed_bytes += after;
     }
 
     /// All changes, as the storage takes them: by collection, in the order of their keys.
@@ -250,8 +193,8 @@ impl Overlay {
         collection: &str,
         key: &str,
     ) -> Result<Option<String>, ReadModelError> {
-        match self.table(collection).and_then(|table| table.documents.get(key)) {
-            Some(document) => Ok(document.json.clone()),
+        match self.table(collection).and_then(|table| table.get(key)) {
+            Some(document) => Ok(document.map(str::to_owned)),
             None => view.get(collection, key),
         }
     }
@@ -293,21 +236,6 @@ impl Overlay {
     fn table(&self, collection: &str) -> Option<&Table> {
         self.tables.iter().find(|table| table.collection == collection)
     }
-}
-
-impl Table {
-    /// What changed, in the order of keys.
-    fn sorted(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
-        let mut keys: Vec<&str> = self.changed.iter().map(String::as_str).collect();
-        keys.sort_unstable();
-        let found = |key| Some((key, self.documents.get(key)?.json.as_deref()));
-        keys.into_iter().filter_map(found)
-    }
-}
-
-/// Bytes of an entry, about.
-fn bytes(key: &str, json: Option<&String>) -> usize {
-    key.len() + json.map_or(0, String::len) + ENTRY_BYTES
 }
 
 /// The unique indexes of a collection, with their places in the list.

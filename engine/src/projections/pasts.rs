@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::batch::{self, Wanted};
 use super::collections;
+use super::crew::{Crew, Hands};
 use super::files;
 use super::follow::Sources;
 use super::generation::Generation;
@@ -19,7 +20,6 @@ use super::running::Running;
 use super::sample::text;
 use super::settings::Settings;
 use crate::clock::Stopwatch;
-use crate::runtime::Live;
 use crate::storage::read_models::{Checkpoint, ReadModelFile};
 use crate::subscriptions::{Feed, Records};
 use crate::tasks::{Spawner, Thread};
@@ -39,6 +39,17 @@ enum Stage {
 pub enum PastError {
     /// No active module has the read model.
     Unknown,
+    /// It comes with a version of its projection that is built beside the one that answers.
+    NotYet {
+        /// The projection.
+        projection: String,
+        /// The version that is built.
+        version: u32,
+        /// How far that is.
+        position: u64,
+        /// How far it has to come.
+        required: u64,
+    },
     /// It is being built.
     Building {
         /// How far it is.
@@ -59,6 +70,11 @@ impl std::fmt::Display for PastError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Unknown => f.write_str("no active module has the read model"),
+            Self::NotYet { projection, version, position, required } => write!(
+                f,
+                "it comes with version {version} of projection {projection}, which is built and is \
+                 at {position} of {required}; ask again once that has taken its place"
+            ),
             Self::Building { position, required } => {
                 write!(f, "it is being built as of {required} and is at {position}; ask again")
             }
@@ -232,7 +248,8 @@ impl Past {
         let (settings, limits) = (settings.now(), &sources.limits);
         // Its own: it reads parts that nobody else is near.
         let feed = Feed::new(sources.log.clone(), limits.feed);
-        let mut live = Live::new(&maker.component, &self.of.module);
+        let mut crew = Crew::new(spec, &maker.component, &self.of.module, limits);
+        let mut hands = Hands::All;
         let file = Arc::clone(&self.file);
         let mut generation = Generation::new(file, spec, Checkpoint::START, limits.clone(), false);
         while generation.at().position < self.position {
@@ -244,10 +261,10 @@ impl Past {
             let Some(records) = records else { break };
             if generation.is_unique() {
                 for single in records.singles() {
-                    self.take(&mut generation, &mut live, &single, &settings)?;
+                    self.take(&mut generation, (&mut crew, Hands::One), &single, &settings)?;
                 }
             } else {
-                self.take(&mut generation, &mut live, &records, &settings)?;
+                self.take(&mut generation, (&mut crew, hands), &records, &settings)?;
             }
             if generation.is_full() {
                 generation.flush().map_err(text)?;
@@ -261,7 +278,9 @@ impl Past {
             }
             let reached = generation.at().position.min(self.position);
             self.stage.send_replace(Stage::Building(reached));
+            hands = Hands::All;
             if sources.log.head().decision > head.decision {
+                hands = Hands::One;
                 std::thread::sleep(limits.rest_of_build(since.elapsed()));
             }
         }
@@ -271,17 +290,14 @@ impl Past {
     fn take(
         &self,
         generation: &mut Generation,
-        live: &mut Live,
+        (crew, hands): (&mut Crew, Hands),
         records: &Records,
         settings: &Settings,
     ) -> Result<(), String> {
         let spec = &self.of.spec;
-        let look = Arc::new(generation.look(spec).map_err(text)?);
-        let wanted = Wanted { spec, settings, up_to: self.position };
-        let made = live.call(|instance| {
-            batch::project(records, &wanted, |events| instance.project(&spec.name, events, look))
-        });
-        let changes = made.map_err(text)?.map_err(text)??;
+        let look = generation.look(spec).map_err(text)?;
+        let wanted = Wanted::of(spec, settings).between(0, self.position);
+        let changes = crew.project(records, &wanted, look, hands).map_err(text)?;
         let after = batch::after(records).map_err(text)?;
         generation.take(changes, after).map_err(text)
     }

@@ -95,7 +95,7 @@ impl Projection {
         let before = self.answering();
         let still = before.publishing.lock();
         catch_up(before.at())?;
-        files.promote(&build.spec, &build.file)?;
+        files.name(&build.spec, &build.file, Use::Answers)?;
         *self.answering.write() = Arc::clone(build);
         *slot = None;
         before.replace();

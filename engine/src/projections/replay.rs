@@ -33,7 +33,7 @@ pub fn replay(
         let next = generation.at().decision + 1;
         let Some(records) = feed.read(next).map_err(|error| said(&error))? else { break };
         let look = Arc::new(generation.look(&spec).map_err(|error| said(&error))?);
-        let wanted = Wanted { spec: &spec, settings: &settings, up_to: u64::MAX };
+        let wanted = Wanted::of(&spec, &settings);
         let changes = batch::project(&records, &wanted, |events| project(events, look));
         let changes = changes.map_err(|error: ProjectError| said(&error))??;
         let after = batch::after(&records).map_err(|error| said(&error))?;

@@ -97,6 +97,11 @@ impl Running {
         self.progress.send_modify(|progress| progress.is_replaced = true);
     }
 
+    /// Whether a read model is one of its.
+    pub(super) fn makes(&self, read_model: &str) -> bool {
+        self.spec.collections.iter().any(|collection| collection.name == read_model)
+    }
+
     pub(super) fn is_replaced(&self) -> bool {
         self.progress.borrow().is_replaced
     }

@@ -60,7 +60,7 @@ impl Sample {
         let (mut live, settings) = (Live::new(component, module), Settings::default());
         for records in self.0.chunks(BATCH) {
             let look: Arc<dyn ReadModelLook> = Arc::<Memory>::clone(&memory);
-            let wanted = Wanted { spec, settings: &settings, up_to: u64::MAX };
+            let wanted = Wanted::of(spec, &settings);
             let records = Records::from(records.to_vec());
             let changes = live.call(|one| {
                 batch::project(&records, &wanted, |events| one.project(&spec.name, events, look))

@@ -1,8 +1,6 @@
 //! Pages of the whole log, by positions: group after group where every event is wanted, else by
 //! the index.
 
-use bytes::Bytes;
-
 use super::{Budget, PageEnd, PageLimits, Span, Take, parsed};
 use crate::decision::Decision;
 use crate::decision::format::parse_header;
@@ -59,7 +57,7 @@ impl<T: Take> Page<T> {
         };
         let mut decision = log.decision_after_position(start - 1)?;
         while !self.is_done() {
-            let group = log.group(decision, self.direction)?.ok_or_else(|| missing(decision))?;
+            let group = log.group(decision)?.ok_or_else(|| missing(decision))?;
             match self.direction {
                 Direction::Forward => {
                     self.take_all(group.records_from(decision))?;
@@ -75,11 +73,14 @@ impl<T: Take> Page<T> {
         Ok(())
     }
 
-    fn take_all(&mut self, records: impl Iterator<Item = (u64, Bytes)>) -> Result<(), ReadError> {
+    fn take_all<'g>(
+        &mut self,
+        records: impl Iterator<Item = (u64, &'g [u8])>,
+    ) -> Result<(), ReadError> {
         for (_, record) in records {
             // Rejections hold no events: they cost a look at their header.
-            if parse_header(&record)?.event_count > 0 {
-                let decision = parsed(&record)?;
+            if parse_header(record)?.event_count > 0 {
+                let decision = parsed(record)?;
                 match self.direction {
                     Direction::Forward => {
                         decision.events.iter().for_each(|event| self.look(&decision, event));

@@ -45,8 +45,8 @@ pub fn stream_page(
     let mut page = Page { direction, at, end, newest: 0, budget: Budget::new(limits), take };
     while !page.is_done() {
         let before = page.at;
-        for record in log.stream_records(stream.as_str(), before, direction, BATCH)? {
-            page.consider(&parsed(&record)?);
+        for record in log.stream_records(stream.as_str(), before, direction, BATCH)?.iter() {
+            page.consider(&parsed(record)?);
         }
         if page.at == before {
             let reason = format!("stream {stream} has a gap beside version {before}");

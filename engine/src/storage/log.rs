@@ -157,7 +157,7 @@ impl Log {
         let (head, recorded_at_ms) = replayed.inspect_err(|_| index.close())?;
         let (submit, work) = crossbeam_channel::bounded(limits.queue_records);
         let shared = Arc::new(Shared {
-            records: Records::new(file, &limits),
+            records: Records::new(file),
             index,
             recent: RecentStreams::new(limits.stream_cache_bytes),
             head: watch::Sender::new(head),
@@ -292,17 +292,12 @@ impl Log {
         self.shared.records.record(decision)
     }
 
-    /// A group that holds a record, for who goes on in that direction: from memory where possible.
-    /// None after the newest.
+    /// The group that holds a record. None after the newest.
     ///
     /// # Errors
     /// [`ReadError`] when it is damaged or the file cannot be read.
-    pub fn group(
-        &self,
-        decision: u64,
-        direction: Direction,
-    ) -> Result<Option<Arc<Group>>, ReadError> {
-        self.shared.records.group(decision, direction)
+    pub fn group(&self, decision: u64) -> Result<Option<Arc<Group>>, ReadError> {
+        self.shared.records.group(decision)
     }
 
     /// The records that hold up to `limit` events of a stream, in the order of reading, beginning
@@ -316,16 +311,16 @@ impl Log {
         from: u64,
         direction: Direction,
         limit: usize,
-    ) -> Result<Vec<Bytes>, ReadError> {
+    ) -> Result<Arc<[Bytes]>, ReadError> {
         let Some(version) = self.shared.index.stream_version(stream)? else {
-            return Ok(Vec::new());
+            return Ok(Arc::default());
         };
         let span = (from, direction, limit);
         if let Some(records) = self.shared.recent.get(stream, span, version) {
             return Ok(records);
         }
         let decisions = self.shared.index.records(stream, from, direction, limit)?;
-        let records = self.shared.records.records(&decisions)?;
+        let records: Arc<[_]> = self.shared.records.records(&decisions)?.into();
         if let Some(decision) = decisions.get(records.len()) {
             return Err(ReadError::Damaged(format!("decision {decision} is missing")));
         }

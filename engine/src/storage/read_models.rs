@@ -232,6 +232,12 @@ impl ReadModelFile {
         meta.get(MAKER).ok()??.value().try_into().ok()
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.path.read().clone()
+    }
+
     /// Gives the file another name, in place of what has it.
     ///
     /// # Errors

@@ -96,11 +96,11 @@ impl<'a, F: FnMut(&Decision<'_>, &RecordedEvent<'_>)> Batch<'a, F> {
     fn scan(&mut self, query: &Query) -> Result<(), ReadError> {
         while !self.is_done() {
             let next = self.place.next.unwrap_or(1);
-            let group = self.log.group(next, Direction::Forward)?.ok_or_else(|| missing(next))?;
+            let group = self.log.group(next)?.ok_or_else(|| missing(next))?;
             for (number, record) in group.records_from(next) {
                 self.scanned += 1;
-                if parse_header(&record)?.event_count > 0 {
-                    let decision = parse(&record)?;
+                if parse_header(record)?.event_count > 0 {
+                    let decision = parse(record)?;
                     self.scan_record(&decision, query);
                     if self.place.at < decision.head_after() {
                         break;
@@ -152,8 +152,8 @@ impl<'a, F: FnMut(&Decision<'_>, &RecordedEvent<'_>)> Batch<'a, F> {
                 STREAM_RECORDS,
             )?;
             let mut is_beyond = false;
-            for record in next {
-                let decision = parse(&record)?;
+            for record in next.iter() {
+                let decision = parse(record)?;
                 for event in of_stream(&decision, stream) {
                     is_beyond |= event.position > self.end;
                     let is_next = event.stream_version == *version + 1;

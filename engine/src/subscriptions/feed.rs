@@ -12,7 +12,7 @@ use metrics::Counter;
 use parking_lot::Mutex;
 
 use crate::decision::format::parse_header;
-use crate::storage::log::{Direction, Log, ReadError};
+use crate::storage::log::{Log, ReadError};
 
 /// What a feed may use. Each has a default with a reason.
 #[derive(Clone, Copy, Debug)]
@@ -102,8 +102,10 @@ impl Feed {
 
     fn read_part(&self, first: u64) -> Result<Part, ReadError> {
         let (mut records, mut next, mut bytes) = (Vec::new(), first, 0);
-        'groups: while let Some(group) = self.log.group(next, Direction::Forward)? {
-            for (number, record) in group.records_from(next) {
+        'groups: while let Some(group) = self.log.group(next)? {
+            for (number, record) in
+                (next..=group.last()).filter_map(|n| Some((n, group.record(n)?)))
+            {
                 if records.len() >= self.limits.part_records || bytes >= self.limits.part_bytes {
                     break 'groups;
                 }

@@ -31,6 +31,7 @@ impl Projection for Carriers {
     const NAME: &'static str = "carriers";
     const COLLECTIONS: &'static [Collection] = &[Carrier::COLLECTION];
     const CATEGORIES: &'static [&'static str] = &[Flight::NAME];
+    const PARTITION: Option<Partition> = Some(Partition::Data(&["carrier"]));
     type Event = FlightEvent;
 
     fn project(recorded: &Recorded<FlightEvent>, rows: &mut Rows) -> Result<(), Fault> {

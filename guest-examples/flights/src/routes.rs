@@ -29,6 +29,7 @@ impl Projection for Routes {
     const COLLECTIONS: &'static [Collection] = &[Route::COLLECTION];
     const CATEGORIES: &'static [&'static str] = &[Flight::NAME];
     const EVENT_TYPES: &'static [&'static str] = &["Arrived"];
+    const PARTITION: Option<Partition> = Some(Partition::Data(&["origin", "dest"]));
     type Event = FlightEvent;
 
     fn project(recorded: &Recorded<FlightEvent>, rows: &mut Rows) -> Result<(), Fault> {

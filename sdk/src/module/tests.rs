@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::bindings::aggregate::{Command, Context, Event, Failure, NewEvent, Outcome, State};
 use crate::testing;
 use crate::{
-    Aggregate, Collection, Decision, Document, Event as _, Fault, Index, Projection, Recorded,
-    Rejection, Rows, emit, nothing,
+    Aggregate, Collection, Decision, Document, Event as _, Fault, Index, Partition, Projection,
+    Recorded, Rejection, Rows, emit, nothing,
 };
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -88,6 +88,7 @@ impl Projection for Offers {
     const COLLECTIONS: &'static [Collection] = &[Offer::COLLECTION];
     const CATEGORIES: &'static [&'static str] = &[Course::NAME];
     const EVENT_TYPES: &'static [&'static str] = &["Offered"];
+    const PARTITION: Option<Partition> = Some(Partition::Stream);
     type Event = Said;
 
     fn project(recorded: &Recorded<Said>, rows: &mut Rows) -> Result<(), Fault> {
@@ -152,7 +153,7 @@ fn the_manifest_says_what_the_module_is() {
         r#""events":[{"type":"Offered","schema_version":1},"#,
         r#"{"type":"Enrolled","schema_version":3},{"type":"Drawn","schema_version":1}]}],"#,
         r#""projections":[{"name":"offers","version":1,"event_types":["Offered"],"#,
-        r#""categories":["course"],"collections":[{"name":"offers","#,
+        r#""categories":["course"],"partition":"stream","collections":[{"name":"offers","#,
         r#""indexes":[{"name":"by_seats","paths":["-seats"]}]}]}]}"#,
     ]
     .concat();

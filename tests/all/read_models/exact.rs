@@ -86,14 +86,33 @@ fn a_counting_projection_that_is_killed_again_and_again_equals_the_fold() {
     assert_eq!(explained["explain"]["index"], "by_count");
 }
 
-/// Every document, by the order of keys, of a store that projects in batches of its own size.
-fn content(log: &Path, change: impl FnOnce(&mut Options)) -> Vec<(String, String)> {
+/// A store over a copy of a log, that begins to project it in its own way.
+pub fn copied(log: &Path, change: impl FnOnce(&mut Options)) -> (tempfile::TempDir, Engine) {
     let dir = tempfile::tempdir().expect("a directory");
     copy(log, dir.path());
     std::fs::remove_dir_all(dir.path().join("read_models")).expect("is there");
     let mut options = Options::new(dir.path().to_owned(), CompilerProgram::InProcess);
     change(&mut options);
-    let engine = Engine::open(options).expect("opens");
+    (dir, Engine::open(options).expect("opens"))
+}
+
+/// Batches end somewhere, and those of more than one event are divided among some.
+pub fn cut_at_random(options: &mut Options, random: &Random) {
+    let (records, bytes) = (1 + random.below(7), 1 + random.below(3_000));
+    let workers = 1 + random.below(4);
+    let limits = &mut options.projections;
+    let size = |number: u64| usize::try_from(number).expect("small");
+    limits.feed.part_records = size(records);
+    limits.overlay_bytes = size(bytes);
+    limits.build_workers = size(workers);
+    limits.divided_events = 2;
+    limits.durable_bytes = 1_000;
+    eprintln!("{records} records, {bytes} bytes, {workers} workers");
+}
+
+/// Every document, by the order of keys, of a store that projects in batches of its own size.
+fn content(log: &Path, change: impl FnOnce(&mut Options)) -> Vec<(String, String)> {
+    let (_dir, engine) = copied(log, change);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runs");
     let mut rows = Vec::new();
     for name in ["counts", "names"] {
@@ -107,7 +126,7 @@ fn content(log: &Path, change: impl FnOnce(&mut Options)) -> Vec<(String, String
     rows
 }
 
-fn all_rows(model: &ReadModel) -> Vec<(String, String)> {
+pub fn all_rows(model: &ReadModel) -> Vec<(String, String)> {
     let mut query = RowsQuery { limit: 100, ..RowsQuery::default() };
     let mut rows = Vec::new();
     loop {
@@ -134,7 +153,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn where_batches_end_makes_no_difference_to_a_byte() {
+fn where_batches_end_and_how_many_share_them_makes_no_difference_to_a_byte() {
     let random = Random::from_time();
     let dir = tempfile::tempdir().expect("a directory");
     let server = Server::start(dir.path());
@@ -152,17 +171,9 @@ fn where_batches_end_makes_no_difference_to_a_byte() {
         append(&server.client, &events);
     }
     server.stop();
-    let whole = content(dir.path(), |_| {});
+    let whole = content(dir.path(), |options| options.projections.build_workers = 1);
     assert!(whole.len() > 100, "{} rows prove little", whole.len());
-    for _ in 0..4 {
-        let cut = content(dir.path(), |options| {
-            let (records, bytes) = (1 + random.below(7), 1 + random.below(3_000));
-            let limits = &mut options.projections;
-            limits.feed.part_records = usize::try_from(records).expect("small");
-            limits.overlay_bytes = usize::try_from(bytes).expect("small");
-            limits.durable_bytes = 1_000;
-            eprintln!("{records} records, {bytes} bytes");
-        });
-        assert_eq!(cut, whole);
+    for _ in 0..6 {
+        assert_eq!(content(dir.path(), |options| cut_at_random(options, &random)), whole);
     }
 }

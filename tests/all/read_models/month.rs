@@ -2,10 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, flights, workspace};
+use super::operated::wait_for;
+use crate::harness::{Client, Random, Server, flights, workspace};
 
 /// Flights a request.
 const FLIGHTS: usize = 500;
+const MODELS: [&str; 3] = ["carriers", "airport_days", "routes"];
 
 fn data(name: &str) -> Vec<u8> {
     std::fs::read(workspace().join("tests/data").join(name)).expect("reads")
@@ -53,18 +55,46 @@ fn documents(client: &Client, query: &str) -> (Vec<Value>, Value) {
     (documents, page["explain"].take())
 }
 
-#[test]
-fn a_month_of_real_flights_answers_what_another_database_says() {
+/// The events that those commands come to.
+fn events(row: &str) -> Vec<Value> {
+    let mut plan = Value::Null;
+    let event = |line: String| {
+        let mut line: Value = serde_json::from_str(&line).expect("JSON");
+        let mut data = line["data"].take();
+        let event_type = match line["command"].as_str().expect("text") {
+            "schedule" => "Scheduled",
+            "cancel" => "Cancelled",
+            "depart" => "Departed",
+            "divert" => "Diverted",
+            _ => "Arrived",
+        };
+        if event_type == "Scheduled" {
+            plan = data.clone();
+        }
+        for field in ["carrier", "date", "origin", "dest"] {
+            data[field] = plan[field].clone();
+        }
+        let id = line["id"].as_str().expect("text");
+        json!({"type": event_type, "stream": format!("flight-{id}"), "data": data})
+    };
+    commands(row).into_iter().map(event).collect()
+}
+
+fn append(client: &Client, events: &[Value]) {
+    for part in events.chunks(1_000) {
+        client.post("/v1/events", &json!({ "events": part })).ok();
+    }
+}
+
+fn month() -> Vec<String> {
     let csv = zstd::decode_all(&*data("january.csv.zst")).expect("is whole");
     let csv = String::from_utf8(csv).expect("is text");
-    let expected: Value = serde_json::from_slice(&data("january.json")).expect("JSON");
-    let dir = tempfile::tempdir().expect("a directory");
-    let server = Server::start(dir.path());
-    let client = &server.client;
-    server.install(flights());
+    csv.lines().skip(1).map(str::to_owned).collect()
+}
 
-    let rows: Vec<_> = csv.lines().skip(1).collect();
-    assert_eq!(rows.len(), expected["flights"]);
+/// Sends the month's commands; answers how many there were and the last position.
+fn feed(client: &Client) -> (u64, u64) {
+    let rows = month();
     let (mut position, mut events) = (0, 0);
     for part in rows.chunks(FLIGHTS) {
         let body: String =
@@ -78,11 +108,73 @@ fn a_month_of_real_flights_answers_what_another_database_says() {
             events += 1;
         }
     }
+    (events, position)
+}
+
+/// All rows of a read model as they are answered.
+fn all_rows(client: &Client, model: &str, query: &str) -> Vec<Value> {
+    let first = format!("/v1/read-models/{model}?limit=1000&{query}");
+    let (mut rows, mut path) = (Vec::new(), first.clone());
+    loop {
+        let mut page = client.get(&path).ok().json;
+        rows.append(page["rows"].as_array_mut().expect("rows"));
+        let Some(next) = page["next"].as_str() else { return rows };
+        path = format!("{first}&cursor={next}");
+    }
+}
+
+#[test]
+fn the_month_as_of_any_position_is_what_a_fresh_server_fed_up_to_there_has() {
+    let random = Random::from_time();
+    let (dir, other) = (tempfile::tempdir(), tempfile::tempdir());
+    let (dir, other) = (dir.expect("a directory"), other.expect("a directory"));
+    let server = Server::start(dir.path());
+    server.install(flights());
+    let events: Vec<_> = month().iter().flat_map(|row| events(row)).collect();
+    append(&server.client, &events);
+    let fresh = Server::start(other.path());
+    fresh.install(flights());
+    let mut positions: Vec<_> = (0..20).map(|_| 1 + random.below(events.len() as u64)).collect();
+    positions.sort_unstable();
+    let mut fed = 0;
+    for (turn, at) in positions.into_iter().enumerate() {
+        let up_to = usize::try_from(at).expect("small");
+        append(&fresh.client, &events[fed..up_to]);
+        fed = up_to;
+        let model = MODELS[turn % MODELS.len()];
+        let then = all_rows(&server.client, model, &format!("at={at}&wait=30"));
+        let now = all_rows(&fresh.client, model, &format!("min_position={at}&wait=30"));
+        assert!(then == now && !now.is_empty(), "{model} as of {at}");
+    }
+}
+
+#[test]
+fn a_month_of_real_flights_answers_what_another_database_says() {
+    let expected: Value = serde_json::from_slice(&data("january.json")).expect("JSON");
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(dir.path());
+    let client = &server.client;
+    server.install(flights());
+    let (events, position) = feed(client);
     assert_eq!((events, position), (80_491, 80_491));
     assert_eq!(expected["events"], position);
-    for model in ["carriers", "airport_days", "routes"] {
+    for model in MODELS {
         let wait = format!("/v1/read-models/{model}?limit=1&min_position={position}&wait=30");
         client.get(&wait).ok();
+    }
+
+    // Built anew, the events of each carrier or route by one of several instances.
+    for model in ["carriers", "routes"] {
+        let projection = format!("/v1/projections/{model}");
+        let rebuild = format!("{projection}/rebuild?swap=manual");
+        client.send("POST", &rebuild, &[], b"").ok();
+        wait_for(client, model, |status| status["build"]["state"] == "live");
+        let diff = client.get(&format!("{projection}/diff")).ok().json["read_models"][0].clone();
+        let rows = all_rows(client, model, "").len();
+        let same = json!({"name": model, "same": rows, "added": 0, "removed": 0, "changed": 0,
+            "samples": []});
+        assert_eq!(diff, same);
+        client.send("POST", &format!("{projection}/swap"), &[], b"").ok();
     }
 
     let (carriers, _) = documents(client, "carriers?");

@@ -42,7 +42,6 @@ fn document(client: &Client, key: &str, at: u64) -> Value {
     client.get(&path).ok().json["count"].clone()
 }
 
-/// The third pain: one poisoned event.
 #[test]
 fn one_poisoned_event_stops_one_projection_until_someone_says_what_becomes_of_it() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -160,7 +159,6 @@ fn a_new_version_goes_on_where_the_one_before_stopped() {
     wait_for(client, "counts", |status| status["state"] == "live");
 }
 
-/// The fourth pain: a projection that says it runs while it does not.
 #[test]
 fn a_projection_that_does_not_move_says_so_wherever_one_looks() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -188,7 +186,6 @@ fn a_projection_that_does_not_move_says_so_wherever_one_looks() {
     assert_eq!(states, ["failed"]);
 }
 
-/// The fifth pain: stale answers that nobody notices.
 #[test]
 fn an_answer_says_how_old_it_is_and_is_refused_where_that_is_too_old() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -33,7 +33,7 @@ fn files(dir: &Path) -> Vec<String> {
     names
 }
 
-/// The first pain: rebuilds that take hours, and begin again when something happens.
+/// Rebuilds take long, and must not begin again when something happens.
 #[test]
 fn a_build_that_is_killed_again_and_again_goes_on_and_ends_as_the_fold() {
     let random = Random::from_time();
@@ -81,7 +81,6 @@ fn a_build_that_is_killed_again_and_again_goes_on_and_ends_as_the_fold() {
     assert_eq!(files(dir.path()), ["counts-1.redb", "names-1.redb"]);
 }
 
-/// The second pain: rebuilds that take reads down.
 #[test]
 fn who_reads_every_millisecond_never_gets_an_error_and_never_goes_back() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -157,14 +156,44 @@ fn a_rebuild_can_be_compared_swapped_when_asked_and_aborted_without_a_trace() {
     // It goes on beside the other, as long as nobody asks.
     let position = append(client, &[("Counted", "000", json!({}))]);
     wait_for(client, "counts", |status| status["build"]["position"] == position);
-    assert_eq!(files(dir.path()), ["counts-1.building", "counts-1.redb", "names-1.redb"]);
+    assert_eq!(files(dir.path()), ["counts-1.beside", "counts-1.redb", "names-1.redb"]);
     operate(client, "abort").ok();
     assert_eq!(files(dir.path()), ["counts-1.redb", "names-1.redb"]);
+    // That it waits to be asked outlives the server.
     operate(client, "rebuild?swap=manual").ok();
+    server.kill();
+    let server = Server::start(dir.path());
+    let client = &server.client;
     wait_for(client, "counts", caught_up);
+    let position = append(client, &[("Counted", "001", json!({}))]);
+    wait_for(client, "counts", |status| status["build"]["position"] == position);
     operate(client, "swap").ok();
     wait_for(client, "counts", |status| status["build"].is_null());
-    assert_eq!(rows(client, "min_position=61"), fold(client));
+    assert_eq!(rows(client, &format!("min_position={position}")), fold(client));
+    assert_eq!(files(dir.path()), ["counts-1.redb", "names-1.redb"]);
+}
+
+#[test]
+fn that_someone_asked_for_a_swap_outlives_the_server() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(dir.path());
+    let client = &server.client;
+    server.install(counting());
+    let position = count_to(client, &[3; 20]);
+    operate(client, "rebuild?swap=manual").ok();
+    wait_for(client, "counts", |status| status["build"]["state"] == "live");
+    // Paused, it cannot follow the request before it is killed.
+    operate(client, "pause").ok();
+    wait_for(client, "counts", |status| status["build"]["state"] == "paused");
+    operate(client, "swap").ok();
+    operate(client, "swap").ok();
+    assert_eq!(files(dir.path()), ["counts-1.building", "counts-1.redb", "names-1.redb"]);
+    server.kill();
+    let server = Server::start(dir.path());
+    operate(&server.client, "resume").ok();
+    wait_for(&server.client, "counts", |status| status["build"].is_null());
+    assert_eq!(rows(&server.client, &format!("min_position={position}")), fold(&server.client));
+    assert_eq!(files(dir.path()), ["counts-1.redb", "names-1.redb"]);
 }
 
 #[test]
@@ -190,6 +219,14 @@ fn a_higher_version_is_built_beside_the_one_that_answers_through_a_kill() {
         (&diff["samples"][0], diff["samples"].as_array().map(Vec::len)),
         (&sample, Some(10))
     );
+    // A read model that only the new version has: it is said how far that is.
+    for path in ["lasts", "lasts/000", "lasts?at=1", "lasts?min_position=60"] {
+        let answer = client.get(&format!("/v1/read-models/{path}"));
+        assert_eq!((&answer.json["position"], &answer.json["required"]), (&json!(0), &json!(60)));
+        let said = answer.problem(503, "building");
+        assert!(said.contains("version 2 of projection counts"), "{said}");
+    }
+    client.get("/v1/read-models/firsts").problem(404, "unknown_read_model");
     let needed = operate(client, "abort").problem(409, "projection_state");
     assert!(needed.contains("activate the module's version before"), "{needed}");
 
@@ -206,6 +243,8 @@ fn a_higher_version_is_built_beside_the_one_that_answers_through_a_kill() {
     let page = client.get(&format!("/v1/read-models/counts?min_position={position}")).ok().json;
     assert_eq!((keys(&page).len(), &page["rows"][0]["document"]["count"]), (30, &json!(6)));
     assert_eq!(files(dir.path()), ["counts-2.redb", "names-1.redb"]);
+    let last = client.get("/v1/read-models/lasts/000").ok().json;
+    assert_eq!(last, json!({"position": position}));
     // Back again: another version is built beside, whichever it is.
     client.activate("counting", "1.0.0").ok();
     wait_for(client, "counts", |status| status["version"] == 1 && status["build"].is_null());

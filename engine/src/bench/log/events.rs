@@ -18,10 +18,15 @@ pub(in crate::bench) struct Events {
 impl Events {
     /// Over `streams` streams.
     pub(in crate::bench) fn over(streams: u32) -> anyhow::Result<Self> {
+        Self::of("Deposited", streams)
+    }
+
+    /// Of a type, over `streams` streams.
+    pub(in crate::bench) fn of(event_type: &str, streams: u32) -> anyhow::Result<Self> {
         let streams = (0..streams).map(|number| StreamId::parse(&format!("bench-{number}")));
         let text = "x".repeat(DATA_BYTES - "{\"note\":\"\"}".len());
         let event = NewEvent {
-            event_type: EventType::parse("Deposited")?,
+            event_type: EventType::parse(event_type)?,
             schema_version: 1,
             content_type: JSON.to_owned(),
             data: format!("{{\"note\":\"{text}\"}}").into_bytes(),

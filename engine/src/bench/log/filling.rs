@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::Context as _;
 
 use super::events::{Events, Numbers};
+use crate::event::NewEvent;
+use crate::names::StreamId;
 use crate::storage::log::{DirectAppend, Log, Submission, Work};
 
 /// Which stream an event goes to.
@@ -24,15 +26,25 @@ pub(in crate::bench) fn fill(
     order: Order,
     count: u64,
 ) -> anyhow::Result<()> {
-    let done = Arc::new(AtomicU64::new(0));
-    for (number, random) in (0..count).zip(Numbers(count)) {
+    let event = |(number, random): (u64, u64)| {
         let at = match order {
             Order::Round => number,
             Order::Random => random,
         };
-        let stream = events.stream(at).context("no streams")?.clone();
-        let append =
-            DirectAppend { events: vec![(events.event(), Some(stream))], ..Default::default() };
+        events.stream(at).map(|stream| (events.event(), stream.clone()))
+    };
+    append_all(log, (0..count).zip(Numbers(count)).filter_map(event))
+}
+
+/// Appends events, each by itself, and waits until all are durable.
+pub(in crate::bench) fn append_all(
+    log: &Log,
+    events: impl IntoIterator<Item = (NewEvent, StreamId)>,
+) -> anyhow::Result<()> {
+    let (done, mut count) = (Arc::new(AtomicU64::new(0)), 0);
+    for (event, stream) in events {
+        count += 1;
+        let append = DirectAppend { events: vec![(event, Some(stream))], ..Default::default() };
         let done = Arc::clone(&done);
         log.submit(Submission {
             work: Work::Append(Box::new(append)),

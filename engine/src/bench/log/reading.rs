@@ -92,9 +92,9 @@ fn log_bytes(dir: &Path) -> anyhow::Result<u64> {
 fn in_order(log: &Log) -> anyhow::Result<f64> {
     let started = Stopwatch::start();
     let (mut decision, mut events, mut bytes) = (1, 0u32, 0);
-    while let Some(group) = log.group(decision, Direction::Forward)? {
+    while let Some(group) = log.group(decision)? {
         for (_, record) in group.records_from(decision) {
-            let parsed = parse(&record)?;
+            let parsed = parse(record)?;
             events += parsed.header.event_count;
             bytes += parsed.events.iter().map(|event| event.data.len()).sum::<usize>();
         }
@@ -122,7 +122,7 @@ fn stream(log: &Log, events: &Events, number: u64, direction: Direction) -> anyh
     let started = Stopwatch::start();
     let records = log.stream_records(stream.as_str(), from, direction, 100)?;
     let mut found = 0;
-    for record in &records {
+    for record in records.iter() {
         let decision = parse(record)?;
         found += decision.events.iter().filter(|e| e.stream == Some(stream.as_str())).count();
     }

@@ -70,7 +70,7 @@ pub(super) async fn measure(account: Bytes, counting: Bytes) -> anyhow::Result<L
     Ok(lag)
 }
 
-async fn install(engine: &Engine, component: Bytes) -> anyhow::Result<()> {
+pub(super) async fn install(engine: &Engine, component: Bytes) -> anyhow::Result<()> {
     let modules = Arc::clone(engine.modules());
     let uploaded = blocking(move || modules.upload(&component)).await;
     let (crate::modules::Upload::New(version) | crate::modules::Upload::Known(version)) =

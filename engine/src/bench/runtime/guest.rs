@@ -1,8 +1,10 @@
-//! One decision: of a hot instance, and of the same logic compiled natively.
+//! One decision: of a hot instance, and by the same function of the same crate, compiled natively
+//! and given the same values.
 
 use std::hint::black_box;
 
 use anyhow::anyhow;
+use factum_sdk::bindings::{aggregate as sdk, types};
 
 use super::native;
 use crate::clock::Stopwatch;
@@ -11,6 +13,11 @@ use crate::runtime::{
     RuntimeOptions, State, Wasi,
 };
 use crate::tasks::Spawner;
+
+/// The module itself, compiled into this binary.
+#[path = "../../../../guest-examples/account/src/lib.rs"]
+#[expect(unexpected_cfgs, reason = "its features are its own")]
+mod account;
 
 /// Decisions of one turn.
 const CALLS: u32 = 2_000;
@@ -49,7 +56,24 @@ pub(super) fn decide_ns(component: &[u8]) -> anyhow::Result<(f64, f64)> {
         Ok(())
     };
     let mut native = || -> anyhow::Result<()> {
-        black_box(native::decide(black_box(native::OPENED), "deposit", black_box(&data))?);
+        let command = sdk::Command {
+            id: "bench".to_owned(),
+            name: "deposit".to_owned(),
+            data: black_box(&data).clone(),
+        };
+        let context = types::Context {
+            stream_id: "account-1".to_owned(),
+            stream_version: 1,
+            now_ms: 1,
+            seed: 1,
+            correlation_id: "bench".to_owned(),
+            causation_id: "bench".to_owned(),
+            caller: None,
+            extra: "{}".to_owned(),
+        };
+        let current = Some(types::State::Json(black_box(native::OPENED).to_owned()));
+        let answer = account::MODULE.decide("account", current, &[], &command, context);
+        black_box(answer.map_err(|failure| anyhow!("{failure:?}"))?);
         Ok(())
     };
     let (mut guest_ns, mut native_ns) = (f64::INFINITY, f64::INFINITY);

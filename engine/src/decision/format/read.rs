@@ -6,7 +6,7 @@ use crate::decision::{
     ActRecord, ActivationRecord, AppendRecord, CommandRecord, ModuleRef, Outcome, RecordedContext,
     Rejection, Saw,
 };
-use crate::event::{EventId, JSON, RecordedEvent};
+use crate::event::{EventId, Few, JSON, RecordedEvent};
 
 pub(super) fn read_command<'a>(reader: &mut Reader<'a>) -> Result<CommandRecord<'a>, Damage> {
     Ok(CommandRecord {
@@ -107,23 +107,29 @@ pub(super) fn read_events<'a>(
     let expected = usize::try_from(header.event_count).unwrap_or(usize::MAX);
     let mut events = Vec::with_capacity(expected.min(1024));
     for index in 0..header.event_count {
-        events.push(read_event(reader, header, place, index)?);
+        read_event(reader, header, place, index, &mut events)?;
     }
     Ok(events)
 }
 
+/// Puts the event into its place: it is large, and reading the log is moving it.
+#[inline]
 fn read_event<'a>(
     reader: &mut Reader<'a>,
     header: &Header,
     place: &Place<'a>,
     index: u32,
-) -> Result<RecordedEvent<'a>, Damage> {
+    events: &mut Vec<RecordedEvent<'a>>,
+) -> Result<(), Damage> {
     let number = u64::from(index) + 1;
     let event_type = reader.text()?;
     let schema_version = reader.int32()?;
     let content_type = reader.option(Reader::text)?.unwrap_or(JSON);
     let data = reader.bytes()?;
-    let tags = (0..reader.count()?).map(|_| reader.text()).collect::<Result<_, _>>()?;
+    let mut tags = Few::default();
+    for _ in 0..reader.count()? {
+        tags.push(reader.text()?);
+    }
     let time_ms = reader.option(Reader::int)?;
     let (stream, stream_version, decided_at_ms) = match place {
         Place::One { stream, version, decided_at_ms } => {
@@ -135,7 +141,7 @@ fn read_event<'a>(
             (stream, version.unwrap_or(0), header.recorded_at_ms)
         }
     };
-    Ok(RecordedEvent {
+    events.push(RecordedEvent {
         position: header.head_before + number,
         id: EventId::derive(header.recorded_at_ms, &header.previous_hash, index),
         stream,
@@ -147,5 +153,6 @@ fn read_event<'a>(
         tags,
         decided_at_ms,
         time_ms: time_ms.unwrap_or(decided_at_ms),
-    })
+    });
+    Ok(())
 }

@@ -80,7 +80,7 @@ fn a_command_comes_back_with_its_events_in_place() {
     let places: Vec<_> = decision.events.iter().map(|e| (e.position, e.stream_version)).collect();
     assert_eq!(places, [(41, 6), (42, 7)]);
     assert_eq!(decision.events[0].data, events()[0].data);
-    assert_eq!(decision.events[0].tags, ["owner:42"]);
+    assert_eq!(*decision.events[0].tags, ["owner:42"]);
     assert_eq!(decision.events[1].content_type, "image/png");
 }
 

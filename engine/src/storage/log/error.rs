@@ -12,10 +12,8 @@ pub struct LogLimits {
     pub group_bytes: usize,
     /// Submissions waiting for the writer; a full queue holds its senders. 8,192: two groups.
     pub queue_records: usize,
-    /// Bytes of decoded groups kept for readers. 64 MiB.
-    pub cache_bytes: u64,
-    /// redb's page cache, in bytes. 32 MiB: appends touch only the newest pages, and groups have a
-    /// cache of their own.
+    /// redb's page cache of the newest file, in bytes; each closed file that is open for reading
+    /// has half as much. 32 MiB: half of a file.
     pub page_cache_bytes: usize,
     /// Bytes of one of the journal's two files, after which the other is taken. 8 MiB: what is not
     /// in rows yet is in memory too, and is read after a crash.
@@ -38,7 +36,6 @@ impl Default for LogLimits {
             group_records: 4096,
             group_bytes: 8 << 20,
             queue_records: 8192,
-            cache_bytes: 64 << 20,
             page_cache_bytes: 32 << 20,
             journal_bytes: 8 << 20,
             segment_bytes: 64 << 20,

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::{Mutex, RwLock};
-use redb::{Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, ReadableTableMetadata};
+use redb::{Database, ReadableTableMetadata, StorageError};
 
 use super::group::Group;
 use super::rows::{GROUPS, Rows, read_directory, write_directory};
@@ -24,14 +24,8 @@ pub(super) struct LogFile {
     directory: Directory,
     segment_bytes: u64,
     segments: RwLock<Segments>,
-    /// The closed files that were read lately, the latest last.
-    closed: Mutex<Vec<(u64, Arc<Closed>)>>,
-}
-
-/// A file that is closed for good.
-struct Closed {
-    database: ReadOnlyDatabase,
-    directory: Vec<u64>,
+    /// The rows of closed files that were read lately, the latest last.
+    closed: Mutex<Vec<(u64, Arc<Rows>)>>,
 }
 
 struct Segments {
@@ -162,40 +156,25 @@ impl LogFile {
         drop(segments);
         ends.push(u64::MAX);
         for end in ends.into_iter().rev() {
-            if let Some(group) = self.run_from(end, 0)? {
+            if let Some(group) = self.row_of(end)? {
                 return Ok(Some(group));
             }
         }
         Ok(None)
     }
 
-    /// The key of the row that holds a record.
-    pub(super) fn row_of(&self, decision: u64) -> Result<Option<u64>, ReadError> {
-        let row = |rows: &Rows<'_>| Ok(rows.holding(decision)?.map(|(first, _)| first));
-        self.read(decision, row).map(Option::flatten)
-    }
-
-    /// The row that holds a record, or would if there were one, and those after it in its file as
-    /// long as all together have no more than so many bytes.
-    pub(super) fn run_from(&self, decision: u64, bytes: usize) -> Result<Option<Group>, ReadError> {
-        let run = self.read(decision, |rows| {
+    /// The row that holds a record, or would if there were one. Of a closed file it is what the
+    /// storage engine has in memory; the newest is copied, since its writer reuses what it frees.
+    pub(super) fn row_of(&self, decision: u64) -> Result<Option<Group>, ReadError> {
+        let row = self.read(decision, |rows, last| {
             let Some((first, row)) = rows.holding(decision)? else { return Ok(None) };
-            let mut run = BytesMut::with_capacity(bytes);
-            let after = rows.table.range(first + 1..=rows.last)?;
-            let after = after.map(|row| row.map(|(_, row)| row));
-            for row in std::iter::once(Ok(row)).chain(after) {
-                match row::records(row?.value()) {
-                    Ok(records) if run.is_empty() || run.len() + records.len() <= bytes => {
-                        run.extend_from_slice(records);
-                    }
-                    Ok(_) => break,
-                    Err(damage) => return Ok(Some((first, Err(damage)))),
-                }
-            }
-            Ok(Some((first, Ok(run.freeze()))))
+            let is_closed = last < u64::MAX;
+            let bytes = if is_closed { row.into() } else { Bytes::copy_from_slice(row.as_ref()) };
+            Ok(Some((first, bytes)))
         })?;
-        let Some((first, records)) = run.flatten() else { return Ok(None) };
-        Ok(Some(Group::split(first, records?)?))
+        let Some((first, stored)) = row.flatten() else { return Ok(None) };
+        let records = row::records(&stored)?.len();
+        Ok(Some(Group::split(first, stored.slice(..records))?))
     }
 
     /// The bytes of records, in the order asked, copied into one piece; it ends before the first
@@ -206,10 +185,10 @@ impl LogFile {
         let mut damage = None;
         while let Some(next) = decisions.get(lengths.len()) {
             let before = lengths.len();
-            self.read(*next, |rows| {
-                for decision in decisions.iter().skip(before).take_while(|d| **d <= rows.last) {
+            self.read(*next, |rows, last| {
+                for decision in decisions.iter().skip(before).take_while(|d| **d <= last) {
                     let Some((first, row)) = rows.holding(*decision)? else { break };
-                    match row::nth(row.value(), *decision - first) {
+                    match row::nth(row.as_ref(), *decision - first) {
                         Ok(None) => break,
                         Ok(Some(record)) => {
                             bytes.extend_from_slice(record);
@@ -241,11 +220,11 @@ impl LogFile {
         from_decision: u64,
         mut each: impl FnMut(Row<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut from = self.row_of(from_decision)?.unwrap_or(from_decision);
+        let mut from = self.row_of(from_decision)?.map_or(from_decision, |row| row.first());
         loop {
             let (mut failed, mut last) = (None, u64::MAX);
-            self.read(from, |rows| {
-                last = rows.last;
+            self.read(from, |rows, end| {
+                last = end;
                 for row in rows.table.range(from..=last)? {
                     let (first, stored) = row?;
                     let row = row::records(stored.value()).map_err(|wrong| E::from(wrong.into()));
@@ -269,9 +248,9 @@ impl LogFile {
     /// hold it, up to some bytes and the row that ends them. None beyond the last row.
     pub(super) fn part(&self, from: u64, bytes: usize) -> Result<Option<Part>, ReadError> {
         let (first, after) = self.file_of(from);
-        let part = self.read(from, |rows| {
+        let part = self.read(from, |rows, end| {
             let (mut part, mut size, mut whole) = (Vec::new(), 0, true);
-            for row in rows.table.range(from..=rows.last)? {
+            for row in rows.table.range(from..=end)? {
                 if size >= bytes {
                     whole = false;
                     break;
@@ -280,7 +259,7 @@ impl LogFile {
                 size += stored.value().len();
                 part.push((first.value(), Bytes::copy_from_slice(stored.value())));
             }
-            let last = if whole { rows.last } else { part.last().map_or(from, |(row, _)| *row) };
+            let last = if whole { end } else { part.last().map_or(from, |(row, _)| *row) };
             let listed = rows.listed(from, last);
             let is_listed = listed.is_none_or(|listed| listed.eq(part.iter().map(|row| row.0)));
             let next = if whole { after } else { Some(last + 1) };
@@ -307,17 +286,18 @@ impl LogFile {
         let firsts = self.segments.read().firsts.clone();
         let mut bytes = 0;
         for first in firsts {
-            let stats = self.read(first, |rows| rows.table.stats())?;
+            let stats = self.read(first, |rows, _| rows.table.stats())?;
             bytes += stats.map_or(0, |stats| stats.stored_bytes());
         }
         Ok(bytes)
     }
 
-    /// Reads in the file of a record, in a transaction of its own. None when there is no such file.
+    /// Reads in the file of a record, given the last record that can be in it. None when there is
+    /// no such file.
     fn read<T>(
         &self,
         decision: u64,
-        read: impl FnOnce(&Rows<'_>) -> Result<T, redb::StorageError>,
+        read: impl FnOnce(&Rows, u64) -> Result<T, StorageError>,
     ) -> Result<Option<T>, ReadError> {
         let segments = self.segments.read();
         let after = segments.firsts.partition_point(|first| *first <= decision);
@@ -326,44 +306,40 @@ impl LogFile {
             return Ok(None);
         };
         let last = segments.firsts.get(after).map_or(u64::MAX, |next| next - 1);
-        if let (u64::MAX, Some(newest)) = (last, &segments.newest) {
-            return read_in(newest.database.begin_read(), (last, &[]), read);
+        let rows = match (last, &segments.newest) {
+            (u64::MAX, Some(newest)) => {
+                Rows::of(&newest.database, Vec::new()).map_err(unavailable)?.map(Arc::new)
+            }
+            _ => {
+                drop(segments);
+                self.closed(first)?
+            }
+        };
+        match rows.map(|rows| read(&rows, last)).transpose() {
+            Err(StorageError::Corrupted(reason)) => Err(ReadError::Damaged(reason)),
+            read => read.map_err(unavailable),
         }
-        drop(segments);
-        let closed = self.closed(first)?;
-        read_in(closed.database.begin_read(), (last, &closed.directory), read)
     }
 
-    /// A file that is closed for good, opened for reading.
-    fn closed(&self, first: u64) -> Result<Arc<Closed>, ReadError> {
+    /// The rows of a file that is closed for good.
+    fn closed(&self, first: u64) -> Result<Option<Arc<Rows>>, ReadError> {
         let mut open = self.closed.lock();
-        let file = match open.iter().position(|(number, _)| *number == first) {
-            Some(at) => open.remove(at),
+        let rows = match open.iter().position(|(number, _)| *number == first) {
+            Some(at) => open.remove(at).1,
             None => {
                 let database = self.directory.open_closed(first).map_err(unavailable)?;
                 let directory = read_directory(&database).map_err(unavailable)?;
-                (first, Arc::new(Closed { database, directory }))
+                match Rows::of(&database, directory).map_err(unavailable)? {
+                    Some(rows) => Arc::new(rows),
+                    None => return Ok(None),
+                }
             }
         };
         if open.len() >= OPEN_FILES {
             open.remove(0);
         }
-        let database = Arc::clone(&file.1);
-        open.push(file);
-        Ok(database)
-    }
-}
-
-fn read_in<T>(
-    transaction: Result<ReadTransaction, redb::TransactionError>,
-    (last, directory): (u64, &[u64]),
-    read: impl FnOnce(&Rows<'_>) -> Result<T, redb::StorageError>,
-) -> Result<Option<T>, ReadError> {
-    let transaction = transaction.map_err(unavailable)?;
-    let rows = Rows::of(&transaction, last, directory).map_err(unavailable)?;
-    match rows.map(|rows| read(&rows)).transpose() {
-        Err(redb::StorageError::Corrupted(reason)) => Err(ReadError::Damaged(reason)),
-        read => read.map_err(unavailable),
+        open.push((first, Arc::clone(&rows)));
+        Ok(Some(rows))
     }
 }
 

@@ -4,6 +4,9 @@ use bytes::Bytes;
 
 use crate::decision::format::{Damage, split};
 
+/// What a small record takes: the first guess at how many there are.
+const TYPICAL_RECORD_BYTES: usize = 256;
+
 /// Records that follow one another: those of a row, or some that were committed together.
 #[derive(Clone, Debug)]
 pub struct Group {
@@ -16,7 +19,8 @@ pub struct Group {
 impl Group {
     /// Finds the records in bytes. Their content is checked when it is parsed.
     pub(super) fn split(first: u64, bytes: Bytes) -> Result<Self, Damage> {
-        let mut bounds = vec![0];
+        let mut bounds = Vec::with_capacity(bytes.len() / TYPICAL_RECORD_BYTES);
+        bounds.push(0);
         let mut rest = &*bytes;
         while !rest.is_empty() {
             let (_, after) = split(rest)?;
@@ -52,20 +56,17 @@ impl Group {
         Some(self.bytes.slice(start..end))
     }
 
-    /// The bytes of its records, in order.
-    pub(super) fn records(&self) -> impl Iterator<Item = &[u8]> {
-        let ends = self.bounds.iter().skip(1);
-        self.bounds.iter().zip(ends).filter_map(|(start, end)| self.bytes.get(*start..*end))
-    }
-
-    /// The bytes of its records with their numbers, in order.
-    pub(super) fn numbered(&self) -> impl Iterator<Item = (u64, &[u8])> {
-        (self.first..).zip(self.records())
-    }
-
     /// Its records with their numbers, from `decision` on.
-    pub fn records_from(&self, decision: u64) -> impl DoubleEndedIterator<Item = (u64, Bytes)> {
-        (decision.max(self.first)..=self.last())
-            .filter_map(|number| self.record(number).map(|record| (number, record)))
+    pub fn records_from(&self, decision: u64) -> impl DoubleEndedIterator<Item = (u64, &[u8])> {
+        let first = decision.max(self.first);
+        let skipped = usize::try_from(first - self.first).unwrap_or(usize::MAX);
+        let places = self.bounds.get(skipped..).unwrap_or_default().windows(2).enumerate();
+        places.map(move |(at, place)| {
+            let record = match place {
+                [start, end] => self.bytes.get(*start..*end).unwrap_or_default(),
+                _ => &[],
+            };
+            (first.saturating_add(u64::try_from(at).unwrap_or(u64::MAX)), record)
+        })
     }
 }

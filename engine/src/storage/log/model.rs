@@ -155,9 +155,9 @@ impl Store {
 
     fn facts(&self) -> Vec<Fact> {
         let (mut facts, mut decision) = (Vec::new(), 1);
-        while let Some(group) = self.log().group(decision, Direction::Forward).expect("reads") {
+        while let Some(group) = self.log().group(decision).expect("reads") {
             for (_, record) in group.records_from(decision) {
-                for event in parse(&record).expect("whole").events {
+                for event in parse(record).expect("whole").events {
                     let stream = event.stream.map(|name| place(&STREAMS, name));
                     let tag = event.tags.first().map(|tag| place(&TAGS, tag));
                     facts.push(Fact { stream, version: event.stream_version, tag });

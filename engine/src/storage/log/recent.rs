@@ -21,7 +21,7 @@ struct Read {
     span: Span,
     /// The stream's version before it was read.
     version: u64,
-    records: Vec<Bytes>,
+    records: Arc<[Bytes]>,
 }
 
 impl RecentStreams {
@@ -36,14 +36,14 @@ impl RecentStreams {
     }
 
     /// What the same read found, if the stream has not grown since.
-    pub(super) fn get(&self, stream: &str, span: Span, version: u64) -> Option<Vec<Bytes>> {
+    pub(super) fn get(&self, stream: &str, span: Span, version: u64) -> Option<Arc<[Bytes]>> {
         let read = self.reads.get(stream)?;
-        (read.span == span && read.version == version).then(|| read.records.clone())
+        (read.span == span && read.version == version).then(|| Arc::clone(&read.records))
     }
 
     /// Remembers what was found. The records share a piece of memory that holds nothing else.
-    pub(super) fn put(&self, stream: &str, span: Span, version: u64, records: &[Bytes]) {
-        let read = Read { span, version, records: records.to_vec() };
+    pub(super) fn put(&self, stream: &str, span: Span, version: u64, records: &Arc<[Bytes]>) {
+        let read = Read { span, version, records: Arc::clone(records) };
         self.reads.insert(stream.into(), Arc::new(read));
     }
 }

@@ -6,47 +6,27 @@ use bytes::Bytes;
 
 use super::file::LogFile;
 use super::settle::Unsettled;
-use super::{Direction, Group, Head, LogLimits, ReadError};
+use super::{Group, Head, ReadError};
 use crate::decision::format::parse_header;
 
 pub(super) struct Records {
     pub(super) file: LogFile,
     pub(super) unsettled: Unsettled,
-    /// Rows that were read, one or a few together, by their first record.
-    groups: moka::sync::Cache<u64, Arc<Group>>,
 }
 
-/// Bytes of rows that are read at once by who goes on to the next: four rows.
-const RUN_BYTES: usize = 60 << 10;
-
 impl Records {
-    pub(super) fn new(file: LogFile, limits: &LogLimits) -> Self {
-        let cache = moka::sync::Cache::builder()
-            .max_capacity(limits.cache_bytes)
-            .weigher(|_, group: &Arc<Group>| u32::try_from(group.bytes()).unwrap_or(u32::MAX));
-        Self { file, unsettled: Unsettled::default(), groups: cache.build() }
+    pub(super) fn new(file: LogFile) -> Self {
+        Self { file, unsettled: Unsettled::default() }
     }
 
-    /// A group that holds a record: from memory where possible. Who reads backward gets no more
-    /// than its row.
-    pub(super) fn group(
-        &self,
-        decision: u64,
-        direction: Direction,
-    ) -> Result<Option<Arc<Group>>, ReadError> {
+    /// The group that holds a record.
+    pub(super) fn group(&self, decision: u64) -> Result<Option<Arc<Group>>, ReadError> {
         // Not compared with the head: the index may name a record a moment before the head moves.
         if let Some(group) = self.unsettled.find(decision) {
             return Ok(Some(group));
         }
-        // Who reads in order comes to each row by its first record.
-        if let Some(group) = self.groups.get(&decision) {
-            return Ok(Some(group));
-        }
-        let bytes = if direction == Direction::Forward { RUN_BYTES } else { 0 };
-        let found = self.file.run_from(decision, bytes)?;
-        let Some(group) = found.map(Arc::new) else { return Ok(None) };
-        self.groups.insert(group.first(), Arc::clone(&group));
-        Ok((group.first()..=group.last()).contains(&decision).then_some(group))
+        let row = self.file.row_of(decision)?.map(Arc::new);
+        Ok(row.filter(|row| (row.first()..=row.last()).contains(&decision)))
     }
 
     /// The bytes of records, in the order asked, in memory that holds nothing else; it ends before

@@ -4,9 +4,10 @@
 //! row is found by a look in memory and one way down the tree instead of two. A file without it,
 //! because its last moments were a crash, is as good and slower.
 
+use bytes::Bytes;
 use redb::{
-    AccessGuard, Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageError,
-    TableDefinition, TableError,
+    AccessGuard, Database, ReadableDatabase, ReadableTable, StorageError, TableDefinition,
+    TableError,
 };
 
 /// Number of the first record -> the records of the group, as `row` draws them.
@@ -14,28 +15,37 @@ pub(super) const GROUPS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new(
 /// The first records of all rows, in order, each as 8 bytes, big-endian.
 const DIRECTORY: TableDefinition<'_, (), &[u8]> = TableDefinition::new("directory");
 
-/// A row: the number of its first record, and its bytes.
-pub(super) type StoredRow<'a> = (u64, AccessGuard<'a, &'static [u8]>);
+/// One row as it is stored, in the storage engine's own memory.
+pub(super) struct StoredRow(AccessGuard<'static, &'static [u8]>);
 
-/// The rows of a file at one moment.
-pub(super) struct Rows<'d> {
-    pub(super) table: redb::ReadOnlyTable<u64, &'static [u8]>,
-    /// The last record that can be in this file.
-    pub(super) last: u64,
-    directory: &'d [u64],
+impl AsRef<[u8]> for StoredRow {
+    fn as_ref(&self) -> &[u8] {
+        self.0.value()
+    }
 }
 
-impl<'d> Rows<'d> {
-    /// The rows as a transaction sees them; none where nothing was ever written.
+impl From<StoredRow> for Bytes {
+    fn from(row: StoredRow) -> Self {
+        Self::from_owner(row)
+    }
+}
+
+/// The rows of a file at one moment.
+pub(super) struct Rows {
+    pub(super) table: redb::ReadOnlyTable<u64, &'static [u8]>,
+    directory: Vec<u64>,
+}
+
+impl Rows {
+    /// The rows that there are now; none where nothing was ever written.
     pub(super) fn of(
-        transaction: &ReadTransaction,
-        last: u64,
-        directory: &'d [u64],
-    ) -> Result<Option<Self>, TableError> {
-        match transaction.open_table(GROUPS) {
-            Ok(table) => Ok(Some(Self { table, last, directory })),
+        database: &impl ReadableDatabase,
+        directory: Vec<u64>,
+    ) -> Result<Option<Self>, redb::Error> {
+        match database.begin_read()?.open_table(GROUPS) {
+            Ok(table) => Ok(Some(Self { table, directory })),
             Err(TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -45,15 +55,15 @@ impl<'d> Rows<'d> {
         (!self.directory.is_empty()).then_some(within)
     }
 
-    /// The row that holds a record, or would if there were one.
-    pub(super) fn holding(&self, decision: u64) -> Result<Option<StoredRow<'_>>, StorageError> {
+    /// The row that holds a record, or would if there were one, and its first.
+    pub(super) fn holding(&self, decision: u64) -> Result<Option<(u64, StoredRow)>, StorageError> {
         let after = self.directory.partition_point(|first| *first <= decision);
         let known = after.checked_sub(1).and_then(|at| self.directory.get(at));
         if let Some(first) = known {
-            return Ok(self.table.get(first)?.map(|row| (*first, row)));
+            return Ok(self.table.get(first)?.map(|row| (*first, StoredRow(row))));
         }
         let row = self.table.range(..=decision)?.next_back().transpose()?;
-        Ok(row.map(|(first, row)| (first.value(), row)))
+        Ok(row.map(|(first, row)| (first.value(), StoredRow(row))))
     }
 }
 
@@ -103,16 +113,15 @@ mod tests {
         write_directory(&database).expect("writes");
         let directory = read_directory(&database).expect("reads");
         assert_eq!(directory, [3, 7, 8, 40]);
-        let transaction = database.begin_read().expect("begins");
-        let found = |directory, decision| {
-            let rows =
-                Rows::of(&transaction, u64::MAX, directory).expect("opens").expect("a table");
+        let rows = |directory| Rows::of(&database, directory).expect("opens").expect("a table");
+        let (with, without) = (rows(directory), rows(Vec::new()));
+        let found = |rows: &Rows, decision| {
             let row = rows.holding(decision).expect("reads");
-            row.map(|(first, row)| (first, row.value().to_vec()))
+            row.map(|(first, row)| (first, row.as_ref().to_vec()))
         };
         for decision in 0..50 {
-            let by_tree = found(&[], decision);
-            assert_eq!(found(&directory, decision), by_tree);
+            let by_tree = found(&without, decision);
+            assert_eq!(found(&with, decision), by_tree);
             assert_eq!(by_tree.is_some(), decision >= 3);
         }
     }

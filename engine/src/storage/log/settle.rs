@@ -141,7 +141,7 @@ impl Unsettled {
             held.iter().take_while(|group| group.last() <= through).cloned().collect();
         drop(held);
         let mut rows = RowBuilder::default();
-        groups.iter().flat_map(|group| group.numbered()).for_each(|(n, r)| rows.push(n, r));
+        groups.iter().flat_map(|group| group.records_from(0)).for_each(|(n, r)| rows.push(n, r));
         file.append(&rows.rows())?;
         self.groups.write().drain(..groups.len());
         Ok(())

@@ -126,7 +126,7 @@ impl Stored {
         let open = || LogFile::open(dir, &limits, disk.clone());
         let unreadable = || OpenError::File("its newest file is damaged".into());
         let file = unpanicked(open).ok_or_else(unreadable)??;
-        let records = Records::new(file, &limits);
+        let records = Records::new(file);
         let genesis = Chain::genesis(store_id).head.hash;
         let tail = || {
             let newest = settle::newest(&records.file, genesis)?;
@@ -190,7 +190,8 @@ impl Stored {
     /// [`ReadError`] when one is missing or cannot be read.
     pub fn run(&self, from: u64, through: u64, most_bytes: usize) -> Result<Run, ReadError> {
         let mut run = Run { last: from - 1, bytes: Vec::with_capacity(most_bytes) };
-        let mut at = self.records().file.row_of(from)?.unwrap_or(from);
+        let row = self.records().file.row_of(from)?;
+        let mut at = row.map_or(from, |row| row.first());
         while run.last < through && (run.bytes.is_empty() || run.bytes.len() < most_bytes) {
             let next = run.last + 1;
             let missing = || ReadError::Damaged(format!("decision {next} is missing"));

@@ -256,7 +256,7 @@ fn large_groups_are_cut_into_rows_and_read_back_in_order() {
     assert_eq!(answers.len(), 2_000);
     store.reopen();
     let (mut decision, mut seen) = (1, 0);
-    while let Some(group) = store.log().group(decision, Direction::Forward).expect("reads") {
+    while let Some(group) = store.log().group(decision).expect("reads") {
         for (number, record) in group.records_from(decision) {
             assert_eq!(parse(&record).expect("whole").header.decision, number);
             seen += 1;

@@ -256,8 +256,8 @@ impl Writer {
                 Err(damage) => tracing::error!(first, %damage, "wrote a damaged group"),
             }
         }
-        let records = groups.iter().flat_map(|group| group.records());
-        let decisions = records.zip(hashes).filter_map(|(record, hash)| {
+        let records = groups.iter().flat_map(|group| group.records_from(0));
+        let decisions = records.zip(hashes).filter_map(|((_, record), hash)| {
             let damaged = |damage: &Damage| tracing::error!(%damage, "wrote a damaged record");
             parse(record).inspect_err(damaged).ok().map(|decision| (decision, *hash))
         });

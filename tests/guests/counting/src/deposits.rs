@@ -34,6 +34,7 @@ pub(crate) struct Of<const N: usize>;
 impl<const N: usize> Projection for Of<N> {
     const NAME: &'static str = NAMES[N];
     const COLLECTIONS: &'static [Collection] = &[Deposits::<N>::COLLECTION];
+    const PARTITION: Option<Partition> = Some(Partition::Stream);
     type Event = Deposit;
 
     fn project(recorded: &Recorded<Deposit>, rows: &mut Rows) -> Result<(), Fault> {
