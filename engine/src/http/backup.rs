@@ -43,7 +43,8 @@ pub(super) async fn get(State(app): State<Shared>, request: Request) -> Answer {
             }
             sink.break_off(error.to_string());
         }
-    })?;
+    })
+    .await?;
     let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, TAR);
     let name = format!("attachment; filename=\"factum-{after}-{decision}.tar\"");

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -13,6 +14,9 @@ use super::error::{Problem, UPKEEP_RUNNING};
 
 /// Pieces that are written ahead of who reads them.
 const AHEAD: usize = 4;
+
+/// How long to wait for another: whoever read the end of one may ask for the next at once.
+const JUST_ENDED: Duration = Duration::from_secs(1);
 
 /// Where the thread writes.
 pub(super) struct Sink(Sender<io::Result<Bytes>>);
@@ -36,12 +40,15 @@ impl Sink {
 }
 
 /// The body that some work writes.
-pub(super) fn body(
+pub(super) async fn body(
     app: &App,
     name: &'static str,
     work: impl FnOnce(&Sink) + Send + 'static,
 ) -> Result<Body, Problem> {
-    let permit = Arc::clone(&app.upkeep).try_acquire_owned().map_err(|_| {
+    let place = Arc::clone(&app.upkeep).acquire_owned();
+    // The semaphore is never closed.
+    let permit = tokio::time::timeout(JUST_ENDED, place).await.ok().and_then(Result::ok);
+    let permit = permit.ok_or_else(|| {
         let most = app.limits.upkeep;
         let detail = format!("{most} at a time may read the whole log (upkeep); try again later");
         Problem::new(&UPKEEP_RUNNING, detail)

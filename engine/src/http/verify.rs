@@ -55,7 +55,8 @@ pub(super) async fn post(State(app): State<Shared>, request: Request) -> Answer 
             Ok(report) => drop(sink.send(line("report", &report))),
             Err(reason) => sink.break_off(reason),
         }
-    })?;
+    })
+    .await?;
     let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(NDJSON));
     Ok(response)
