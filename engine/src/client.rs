@@ -4,10 +4,12 @@
 //! a typed [`Problem`], never a success. It must not retry: whether to ask again is the caller's
 //! decision, who knows whether the request has an idempotency key.
 
+mod answers;
+
 use std::fmt;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONTENT_TYPE};
@@ -18,6 +20,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+pub use answers::{Lines, Pieces};
 
 /// How long an answer, or the next part of one, may take. 60 s: longer than every wait that the
 /// server itself allows.
@@ -201,7 +205,7 @@ impl Client {
         call.body = content;
         let request = call.to_string();
         let answer = self.answer(call).await?;
-        Ok(Lines { request, body: answer.into_body(), buffer: BytesMut::new() })
+        Ok(Pieces::new(request, answer).into())
     }
 
     /// Asks for a text.
@@ -226,7 +230,7 @@ impl Client {
         call.body = Bytes::from(body);
         let request = call.to_string();
         let answer = self.answer(call).await?;
-        Ok(Lines { request, body: answer.into_body(), buffer: BytesMut::new() })
+        Ok(Pieces::new(request, answer).into())
     }
 
     /// Takes bytes while they come.
@@ -236,7 +240,7 @@ impl Client {
     pub async fn download(&self, path: &str) -> Result<Pieces, ClientError> {
         let call = Call { accept: "*/*", ..Call::new(Method::GET, path, "") };
         let request = call.to_string();
-        Ok(Pieces { request, body: self.answer(call).await?.into_body() })
+        Ok(Pieces::new(request, self.answer(call).await?))
     }
 
     async fn exchange<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, ClientError> {
@@ -301,100 +305,6 @@ impl<'a> Call<'a> {
 
     fn unexpected(&self, reason: impl fmt::Display) -> ClientError {
         ClientError::Unexpected { request: self.to_string(), reason: reason.to_string() }
-    }
-}
-
-/// An answer of bytes, read piece by piece.
-#[derive(Debug)]
-pub struct Pieces {
-    request: String,
-    body: Incoming,
-}
-
-impl Pieces {
-    /// The next piece; none when the answer has come to its end.
-    ///
-    /// # Errors
-    /// [`ClientError`] when the connection breaks before that.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
-        let transport =
-            |reason: String| ClientError::Transport { request: self.request.clone(), reason };
-        loop {
-            let frame = tokio::time::timeout(PATIENCE, self.body.frame()).await;
-            let frame = frame.map_err(|_| transport("the answer came to a halt".to_owned()))?;
-            let Some(frame) = frame else { return Ok(None) };
-            if let Ok(data) = frame.map_err(|error| transport(chain(&error)))?.into_data() {
-                return Ok(Some(data));
-            }
-        }
-    }
-}
-
-/// An answer of many lines, read one by one.
-#[derive(Debug)]
-pub struct Lines {
-    request: String,
-    body: Incoming,
-    buffer: BytesMut,
-}
-
-impl Lines {
-    /// The next line; none when the answer has ended.
-    ///
-    /// # Errors
-    /// [`ClientError`] when the connection breaks or the line is not what was expected.
-    pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ClientError> {
-        let Some(line) = self.next_text().await? else { return Ok(None) };
-        serde_json::from_slice(&line).map(Some).map_err(|error| ClientError::Unexpected {
-            request: self.request.clone(),
-            reason: error.to_string(),
-        })
-    }
-
-    /// The next line as it is, unless it is empty; none when the answer has ended.
-    ///
-    /// # Errors
-    /// [`ClientError`] when the connection breaks.
-    pub async fn next_text(&mut self) -> Result<Option<Bytes>, ClientError> {
-        loop {
-            match self.buffered_line() {
-                Some(line) if line.iter().all(u8::is_ascii_whitespace) => {}
-                Some(line) => return Ok(Some(line.freeze())),
-                None if !self.read_more().await? => return Ok(None),
-                None => {}
-            }
-        }
-    }
-
-    fn buffered_line(&mut self) -> Option<BytesMut> {
-        let end = self.buffer.iter().position(|byte| *byte == b'\n')?;
-        let line = self.buffer.split_to(end);
-        self.buffer.advance(1);
-        Some(line)
-    }
-
-    /// Whether there was more.
-    async fn read_more(&mut self) -> Result<bool, ClientError> {
-        let transport =
-            |reason: String| ClientError::Transport { request: self.request.clone(), reason };
-        let frame = tokio::time::timeout(PATIENCE, self.body.frame())
-            .await
-            .map_err(|_| transport("the answer came to a halt".to_owned()))?;
-        match frame {
-            Some(frame) => {
-                let frame = frame.map_err(|error| transport(chain(&error)))?;
-                if let Some(data) = frame.data_ref() {
-                    self.buffer.extend_from_slice(data);
-                }
-                Ok(true)
-            }
-            // A last line without an end of line still counts.
-            None if self.buffer.is_empty() => Ok(false),
-            None => {
-                self.buffer.extend_from_slice(b"\n");
-                Ok(true)
-            }
-        }
     }
 }
 

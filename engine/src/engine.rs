@@ -1,121 +1,28 @@
 //! The engine: everything below HTTP, put together, opened and closed in the right order.
 
-use std::path::PathBuf;
+mod start;
+
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
 use crate::appends::{AppendAnswer, Appends, NewAppend};
 use crate::backup::{BackupError, Source};
-use crate::checkpoints::{CheckpointLimits, Checkpoints};
-use crate::clock::Clock;
-use crate::commands::{Answer, Command, CommandError, Commands, History, WorkerLimits};
+use crate::checkpoints::Checkpoints;
+use crate::commands::{Answer, Command, CommandError, Commands, History};
 use crate::decision::parse;
 use crate::event_schemas::EventSchemas;
-use crate::modules::{CheckLimits, Foundation, Modules};
+use crate::modules::{Foundation, Modules};
 use crate::names::{Key, Name, StreamId};
-use crate::projections::{ProjectionLimits, Projections};
-use crate::runtime::{
-    CompileLimits, CompilerProgram, GateLimits, GuestLimits, Runtime, RuntimeOptions, Wasi,
-};
-use crate::storage::data_dir::{DataDir, DataDirError};
-use crate::storage::log::{Direction, Log, LogLimits, OpenError};
+use crate::projections::Projections;
+use crate::runtime::Runtime;
+use crate::storage::data_dir::DataDir;
+use crate::storage::log::{Direction, Log};
 use crate::subscriptions::{SubscriptionLimits, Subscriptions};
 use crate::tasks::{Spawner, Thread};
-use crate::verify::{Kept, Pace, Subject, verify};
+use crate::verify::{Pace, Subject};
 
-/// What an engine is opened with.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The data directory.
-    pub data: PathBuf,
-    /// What the log may use.
-    pub log: LogLimits,
-    /// What guests may use.
-    pub guests: GuestLimits,
-    /// What components may consist of.
-    pub gate: GateLimits,
-    /// Whether they may import WASI.
-    pub wasi: Wasi,
-    /// What compiling a component may cost.
-    pub compile: CompileLimits,
-    /// Who compiles components.
-    pub compiler: CompilerProgram,
-    /// What the threads of modules may use.
-    pub workers: WorkerLimits,
-    /// What a version must show before it becomes active.
-    pub checks: CheckLimits,
-    /// Whether to start without modules: what is active stays recorded, and a module is started by
-    /// activating a version of it.
-    pub safe_mode: bool,
-    /// What projections may use.
-    pub projections: ProjectionLimits,
-    /// When checkpoints are signed.
-    pub checkpoints: CheckpointLimits,
-    /// What work that reads the whole log may take beside commands.
-    pub upkeep: Pace,
-    /// Commands between arrival and answer, and as many direct appends; more wait. 4,096: what one
-    /// group may hold, and both together fit the log's queue, so that no sender blocks on it.
-    pub in_flight_commands: usize,
-    /// Tells the time.
-    pub clock: Clock,
-}
-
-impl Options {
-    /// The defaults over a data directory. Who compiles has no default: it has to be known where
-    /// the binary `factum` is, or said that components are trusted.
-    #[must_use]
-    pub fn new(data: PathBuf, compiler: CompilerProgram) -> Self {
-        Self {
-            data,
-            log: LogLimits::default(),
-            guests: GuestLimits::default(),
-            gate: GateLimits::default(),
-            wasi: Wasi::default(),
-            compile: CompileLimits::default(),
-            compiler,
-            workers: WorkerLimits::default(),
-            checks: CheckLimits::default(),
-            safe_mode: false,
-            projections: ProjectionLimits::default(),
-            checkpoints: CheckpointLimits::default(),
-            upkeep: Pace::default(),
-            in_flight_commands: 4096,
-            clock: Clock::system(),
-        }
-    }
-}
-
-/// Why an engine could not be opened.
-#[derive(Debug)]
-pub enum StartError {
-    /// The data directory cannot be used.
-    DataDir(DataDirError),
-    /// The log cannot be used.
-    Log(OpenError),
-    /// The directory was copied while it was used, and what came of it is no store.
-    TornCopy(PathBuf, String),
-    /// Something else, in a sentence.
-    Other(String),
-}
-
-impl std::fmt::Display for StartError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::DataDir(error) => error.fmt(f),
-            Self::Log(error) => error.fmt(f),
-            Self::TornCopy(dir, reason) => write!(
-                f,
-                "{} was copied while a server used it, and its files do not fit together: \
-                 {reason}. Take a copy with `factum backup`",
-                dir.display()
-            ),
-            Self::Other(reason) => f.write_str(reason),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
+pub use start::{Options, StartError};
 
 /// The state of an aggregate instance, as it is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,12 +61,8 @@ impl Engine {
     /// # Errors
     /// [`StartError`] naming the cause; nothing was changed.
     pub fn open(options: Options) -> Result<Self, StartError> {
-        let data_dir = DataDir::open(&options.data).map_err(StartError::DataDir)?;
-        if data_dir.is_live_copy().map_err(StartError::DataDir)? {
-            mend_copy(&data_dir)
-                .map_err(|reason| StartError::TornCopy(data_dir.path().to_owned(), reason))?;
-        }
-        data_dir.begin_use().map_err(StartError::DataDir)?;
+        let data_dir = start::open_dir(&options.data)?;
+        let runtime = options.runtime(data_dir.compiled());
         let spawner = Spawner::default();
         let (log, log_threads) = Log::open(
             data_dir.path(),
@@ -170,14 +73,6 @@ impl Engine {
         )
         .map_err(StartError::Log)?;
         let schemas = EventSchemas::open(&log).map_err(StartError::Other)?;
-        let runtime = RuntimeOptions {
-            guests: options.guests,
-            gate: options.gate,
-            wasi: options.wasi,
-            compile: options.compile,
-            compiler: options.compiler,
-            cache: data_dir.compiled(),
-        };
         let runtime = Runtime::new(runtime, &spawner).map_err(StartError::Other)?;
         let projections = Arc::new(Projections::new(
             log.clone(),
@@ -207,21 +102,20 @@ impl Engine {
         let commands = Commands::new(log.clone(), routes, options.in_flight_commands);
         let commands = Arc::new(commands);
         let subscriptions = Subscriptions::new(log.clone(), SubscriptionLimits::default());
-        let source = format!("/factum/{}", data_dir.store_id());
-        let in_flight = options.in_flight_commands;
-        let deciding = Arc::clone(&commands);
         let (dir, store_id) = (data_dir.path(), data_dir.store_id());
+        let source = format!("/factum/{store_id}");
+        let appends = Appends::new(
+            (log.clone(), schemas.rules()),
+            Arc::clone(&commands),
+            source.clone(),
+            options.in_flight_commands,
+        );
         let checkpoints = Checkpoints::new(log.clone(), dir, store_id, options.checkpoints);
         let checkpoints = Arc::new(checkpoints);
         let keeping = Arc::clone(&checkpoints);
         let checkpointer = spawner.thread("checkpointer", move || keeping.keep_at_intervals());
         Ok(Self {
-            appends: Appends::new(
-                (log.clone(), schemas.rules()),
-                deciding,
-                source.clone(),
-                in_flight,
-            ),
+            appends,
             source: source.into(),
             schemas: Arc::new(schemas),
             commands,
@@ -393,21 +287,4 @@ impl Engine {
             thread.join();
         }
     }
-}
-
-/// Makes a store of a directory that was copied while it was used: what can be made of the log is
-/// removed, and the log is checked from its first record on. What was written to it while it was
-/// copied may be missing at its end.
-fn mend_copy(dir: &DataDir) -> Result<(), String> {
-    tracing::warn!(
-        dir = %dir.path().display(),
-        "it was copied while a server used it: its log is checked, and everything made of that is \
-         made again; what was written meanwhile may be missing"
-    );
-    dir.remove_derived().map_err(|error| error.to_string())?;
-    let subject = Subject::open(dir).map_err(|error| error.to_string())?;
-    let report = verify(&subject, Kept::new(), Pace::ALONE, |_| true)?;
-    // Compiled code that is damaged is made again by itself.
-    let fault = report.faults.iter().find(|fault| fault.part != "code");
-    fault.map_or(Ok(()), |fault| Err(fault.to_string()))
 }

@@ -239,7 +239,7 @@ impl Stored {
     fn unsettled(&self, from: u64) -> Result<Option<StoredPart>, ReadError> {
         let Some(group) = self.records().unsettled.from(from) else { return Ok(None) };
         let mut stored = Vec::with_capacity(group.bytes());
-        group.records_from(from).for_each(|(_, record)| stored.extend_from_slice(&record));
+        group.records_from(from).for_each(|(_, record)| stored.extend_from_slice(record));
         let table = row::table(&stored)?;
         stored.extend_from_slice(&table);
         Ok(Some(StoredPart {

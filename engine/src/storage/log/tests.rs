@@ -259,7 +259,7 @@ fn large_groups_are_cut_into_rows_and_read_back_in_order() {
     let (mut decision, mut seen) = (1, 0);
     while let Some(group) = store.log().group(decision).expect("reads") {
         for (number, record) in group.records_from(decision) {
-            assert_eq!(parse(&record).expect("whole").header.decision, number);
+            assert_eq!(parse(record).expect("whole").header.decision, number);
             seen += 1;
         }
         decision = group.last() + 1;
