@@ -2,17 +2,20 @@
 //!
 //! Promises: all or nothing, at the versions expected and only if the condition holds; into a
 //! category that an active aggregate owns, only events that it can fold; an idempotency key has
-//! one effect and one answer.
+//! one effect and one answer; an event that was given its id elsewhere is recorded once.
 
-use std::collections::BTreeMap;
+mod known;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::commands::{Attempt, CommandError, Commands, MAX_ATTEMPTS};
+use crate::commands::{Attempt, CommandError, Commands, MAX_ATTEMPTS, Running};
 use crate::decision::{Decision, Hash, Kind, parse};
 use crate::event::NewEvent;
+use crate::event_schemas::{EventRules, InForce};
 use crate::expected::ExpectedVersion;
 use crate::names::{Key, StreamId};
 use crate::query::Query;
@@ -20,6 +23,9 @@ use crate::storage::log::{
     AppendError, Appended, Condition, DirectAppend, Expectation, FindError, Lineage, Log,
     ReadError, Submission, Work,
 };
+use crate::tasks;
+
+use known::{Place, Sorted, sort};
 
 /// What a client asks to be appended.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +52,8 @@ pub struct NewAppend {
 #[derive(Clone, Debug)]
 pub struct AppendAnswer {
     record: Bytes,
+    /// Where the events of the request are.
+    places: Vec<Place>,
     /// Whether it had been made before.
     pub replayed: bool,
 }
@@ -58,13 +66,40 @@ impl AppendAnswer {
     pub fn decision(&self) -> Result<Decision<'_>, ReadError> {
         Ok(parse(&self.record)?)
     }
+
+    /// The position of each event of the request, in its order.
+    ///
+    /// # Errors
+    /// [`ReadError::Damaged`] when the record's bytes are.
+    pub fn positions(&self) -> Result<Vec<u64>, ReadError> {
+        let decision = self.decision()?;
+        let position = |place: &Place| match place {
+            Place::Known(position) => Some(*position),
+            Place::New(number) => decision.events.get(*number).map(|event| event.position),
+        };
+        Ok(self.places.iter().filter_map(position).collect())
+    }
 }
+
+impl AppendAnswer {
+    /// How many events of the request were recorded before, because of their source and id.
+    #[must_use]
+    pub fn known(&self) -> usize {
+        self.places.iter().filter(|place| matches!(place, Place::Known(_))).count()
+    }
+}
+
+/// What is held while an append is made.
+type Held = Arc<(Option<Running>, Vec<Running>)>;
 
 /// Takes direct appends in.
 #[derive(Debug)]
 pub struct Appends {
     log: Log,
+    rules: EventRules,
     commands: Arc<Commands>,
+    /// The source of the events that get their ids here.
+    source: String,
     permits: Semaphore,
 }
 
@@ -76,44 +111,80 @@ struct Folded {
 }
 
 impl Appends {
-    /// Appends to a log; `commands` knows which aggregates are active. At most `in_flight` appends
-    /// are between arrival and answer, the others wait.
+    /// Appends to a log whose own events are from `source`; `commands` knows which aggregates are
+    /// active. At most `in_flight` appends are between arrival and answer, the others wait.
     #[must_use]
-    pub fn new(log: Log, commands: Arc<Commands>, in_flight: usize) -> Self {
-        Self { log, commands, permits: Semaphore::new(in_flight) }
+    pub fn new(
+        (log, rules): (Log, EventRules),
+        commands: Arc<Commands>,
+        source: String,
+        in_flight: usize,
+    ) -> Self {
+        Self { log, rules, commands, source, permits: Semaphore::new(in_flight) }
     }
 
     /// Appends events and makes them durable.
     ///
     /// # Errors
     /// [`CommandError`]; nothing was appended unless it is `OutcomeUnknown`.
-    pub async fn append(&self, append: NewAppend) -> Result<AppendAnswer, CommandError> {
+    pub async fn append(&self, mut append: NewAppend) -> Result<AppendAnswer, CommandError> {
         let _permit = self.permits.acquire().await.map_err(|_| CommandError::ShuttingDown)?;
-        let running = match &append.key {
+        let caller = append.caller.as_deref();
+        let key = append.key.as_ref().map(|key| self.commands.enter(caller, key)).transpose()?;
+        let mut replay = match &append.key {
+            Some(key) => self.replay(&append, key)?,
             None => None,
-            Some(key) => {
-                let running = self.commands.enter(append.caller.as_deref(), key)?;
-                if let Some(answer) = self.replay(&append, key)? {
-                    return Ok(answer);
-                }
-                Some(Arc::new(running))
-            }
         };
+        let running = self.enter_events(&append.events)?;
+        let sorted = self.sort(std::mem::take(&mut append.events)).await?;
+        if sorted.new.is_empty() {
+            replay = replay.or(sorted.known);
+        }
+        if let Some(record) = replay {
+            return Ok(AppendAnswer { record, places: sorted.places, replayed: true });
+        }
+        append.events = sorted.new;
+        let held = Arc::new((key, running));
         for _ in 0..MAX_ATTEMPTS {
-            match self.attempt(&append, running.clone()).await {
-                Ok(record) => return Ok(AppendAnswer { record, replayed: false }),
+            match self.attempt(&append, Arc::clone(&held)).await {
+                Ok(record) => {
+                    return Ok(AppendAnswer { record, places: sorted.places, replayed: false });
+                }
                 Err(Attempt::Superseded) => {}
-                Err(Attempt::Failed(error)) => return Err(error),
+                Err(Attempt::Failed(error)) => return Err(at_place(error, &sorted.places)),
             }
         }
         Err(CommandError::Contended { attempts: MAX_ATTEMPTS })
     }
 
-    async fn attempt(
+    /// Takes the ids of events that were given them elsewhere, each once.
+    fn enter_events(
         &self,
-        append: &NewAppend,
-        running: Option<impl Send + 'static>,
-    ) -> Result<Bytes, Attempt> {
+        events: &[(NewEvent, Option<StreamId>)],
+    ) -> Result<Vec<Running>, CommandError> {
+        let origins = events.iter().filter_map(|(event, _)| event.origin.as_deref());
+        let ids: BTreeSet<_> = origins.map(|origin| (&*origin.source, &*origin.id)).collect();
+        ids.into_iter().map(|(source, id)| self.commands.enter_event(source, id)).collect()
+    }
+
+    async fn sort(
+        &self,
+        events: Vec<(NewEvent, Option<StreamId>)>,
+    ) -> Result<Sorted, CommandError> {
+        if events.iter().all(|(event, _)| event.origin.is_none()) {
+            let places = (0..events.len()).map(Place::New).collect();
+            return Ok(Sorted { new: events, places, known: None });
+        }
+        let (log, source) = (self.log.clone(), self.source.clone());
+        let sorted = tasks::blocking(move || sort(&log, &source, events)).await;
+        sorted.unwrap_or_else(|| {
+            Err(ReadError::Unavailable("looking for events panicked".into()).into())
+        })
+    }
+
+    async fn attempt(&self, append: &NewAppend, held: Held) -> Result<Bytes, Attempt> {
+        let rules = self.rules.now();
+        fits(&rules, append)?;
         let condition = self.evaluate(append)?;
         let folded = self.fold(append).await?;
         let asked = append
@@ -136,7 +207,7 @@ impl Appends {
             lineages: folded.lineages,
             reply: Box::new(move |answer| {
                 // The key is free for a retry before the client can send one.
-                drop(running);
+                drop((held, rules));
                 drop(send.send(answer));
             }),
         });
@@ -196,14 +267,37 @@ impl Appends {
         Ok(folded)
     }
 
-    fn replay(&self, append: &NewAppend, key: &Key) -> Result<Option<AppendAnswer>, CommandError> {
+    fn replay(&self, append: &NewAppend, key: &Key) -> Result<Option<Bytes>, CommandError> {
         let caller = append.caller.as_deref();
         let Some(record) = self.commands.recorded(caller, key.as_str())? else { return Ok(None) };
-        let answer = AppendAnswer { record, replayed: true };
-        match answer.decision()?.kind {
+        match parse(&record).map_err(ReadError::from)?.kind {
             Kind::Append(record) if record.fingerprint == Some(append.fingerprint) => {}
             _ => return Err(CommandError::KeyReused),
         }
-        Ok(Some(answer))
+        Ok(Some(record))
+    }
+}
+
+/// Holds the events to the schemas of their types.
+fn fits(rules: &InForce, append: &NewAppend) -> Result<(), CommandError> {
+    for (at, (event, _)) in append.events.iter().enumerate() {
+        let of = || (event.event_type.to_string(), event.schema_version);
+        rules.check(event).map_err(|violations| CommandError::EventUnfit {
+            at,
+            of: of(),
+            violations,
+        })?;
+    }
+    Ok(())
+}
+
+/// Names the event by its number in the request, some of which may have been left out.
+fn at_place(error: CommandError, places: &[Place]) -> CommandError {
+    match error {
+        CommandError::EventUnfit { at, of, violations } => {
+            let asked = places.iter().position(|place| *place == Place::New(at));
+            CommandError::EventUnfit { at: asked.unwrap_or(at), of, violations }
+        }
+        other => other,
     }
 }

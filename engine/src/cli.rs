@@ -3,7 +3,11 @@
 mod backup;
 mod build;
 mod checkpoint;
+mod export;
+mod import;
 mod progress;
+mod remote;
+mod schemas;
 mod serve;
 mod verify;
 
@@ -51,6 +55,12 @@ enum Action {
     Restore(backup::RestoreArgs),
     /// Build a module from a guest's Rust crate
     Build(build::BuildArgs),
+    /// Write the events of a running server as CloudEvents, one a line
+    Export(export::ExportArgs),
+    /// Record CloudEvents, one a line, in a running server, each once
+    Import(import::ImportArgs),
+    /// Declare and show what the data of events must be like
+    Schemas(schemas::SchemasArgs),
     /// Show Factum at work on real data: modules, commands, read models, a swap under load
     Demo(crate::demo::DemoArgs),
     /// Measure how many durable commands a second this machine can do
@@ -63,13 +73,13 @@ impl Action {
     fn default_log(&self) -> &'static str {
         match self {
             Self::Serve(_) => "info",
-            Self::Build(_) | Self::Demo(_) | Self::Bench(_) => "warn",
             Self::Verify(_)
             | Self::Checkpoint(_)
             | Self::Prove(_)
             | Self::VerifyProof(_)
             | Self::Backup(_)
             | Self::Restore(_) => "error",
+            _ => "warn",
         }
     }
 }
@@ -92,6 +102,9 @@ impl Cli {
             match *action {
                 Action::Serve(args) => serve::run(*args).await.map_err(|error| error.to_string()),
                 Action::Build(args) => build::run(args).await,
+                Action::Export(args) => export::run(args).await,
+                Action::Import(args) => import::run(args).await,
+                Action::Schemas(args) => schemas::run(args).await,
                 Action::Verify(args) => Ok(verify::run(args).await),
                 Action::Backup(args) => backup::run(args).await,
                 Action::Restore(args) => backup::restore(args).await,

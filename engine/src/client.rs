@@ -4,10 +4,12 @@
 //! a typed [`Problem`], never a success. It must not retry: whether to ask again is the caller's
 //! decision, who knows whether the request has an idempotency key.
 
+mod streamed;
+
 use std::fmt;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONTENT_TYPE};
@@ -18,6 +20,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+pub use streamed::{Lines, Pieces};
 
 /// How long an answer, or the next part of one, may take. 60 s: longer than every wait that the
 /// server itself allows.
@@ -174,9 +178,31 @@ impl Client {
     /// # Errors
     /// [`ClientError`] when the server does not begin to answer.
     pub async fn lines(&self, path: &str, lines: Bytes) -> Result<Lines, ClientError> {
-        let mut call = Call::new(Method::POST, path, NDJSON);
+        self.stream(Method::POST, path, NDJSON, lines).await
+    }
+
+    /// Asks for lines.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the server does not begin to answer.
+    pub async fn get_lines(&self, path: &str) -> Result<Lines, ClientError> {
+        self.stream(Method::GET, path, "", Bytes::new()).await
+    }
+
+    /// Sends bytes of a content type and takes lines back while they come.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the server does not begin to answer.
+    pub async fn stream(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &'static str,
+        content: Bytes,
+    ) -> Result<Lines, ClientError> {
+        let mut call = Call::new(method, path, content_type);
         call.accept = NDJSON;
-        call.body = lines;
+        call.body = content;
         let request = call.to_string();
         let answer = self.answer(call).await?;
         Ok(Lines { request, body: answer.into_body(), buffer: BytesMut::new() })
@@ -279,95 +305,6 @@ impl<'a> Call<'a> {
 
     fn unexpected(&self, reason: impl fmt::Display) -> ClientError {
         ClientError::Unexpected { request: self.to_string(), reason: reason.to_string() }
-    }
-}
-
-/// An answer of bytes, read piece by piece.
-#[derive(Debug)]
-pub struct Pieces {
-    request: String,
-    body: Incoming,
-}
-
-impl Pieces {
-    /// The next piece; none when the answer has come to its end.
-    ///
-    /// # Errors
-    /// [`ClientError`] when the connection breaks before that.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
-        let transport =
-            |reason: String| ClientError::Transport { request: self.request.clone(), reason };
-        loop {
-            let frame = tokio::time::timeout(PATIENCE, self.body.frame()).await;
-            let frame = frame.map_err(|_| transport("the answer came to a halt".to_owned()))?;
-            let Some(frame) = frame else { return Ok(None) };
-            if let Ok(data) = frame.map_err(|error| transport(chain(&error)))?.into_data() {
-                return Ok(Some(data));
-            }
-        }
-    }
-}
-
-/// An answer of many lines, read one by one.
-#[derive(Debug)]
-pub struct Lines {
-    request: String,
-    body: Incoming,
-    buffer: BytesMut,
-}
-
-impl Lines {
-    /// The next line; none when the answer has ended.
-    ///
-    /// # Errors
-    /// [`ClientError`] when the connection breaks or the line is not what was expected.
-    pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ClientError> {
-        loop {
-            if let Some(line) = self.buffered_line() {
-                if line.iter().all(u8::is_ascii_whitespace) {
-                    continue;
-                }
-                let parsed = serde_json::from_slice(&line);
-                return parsed.map(Some).map_err(|error| ClientError::Unexpected {
-                    request: self.request.clone(),
-                    reason: error.to_string(),
-                });
-            }
-            if !self.read_more().await? {
-                return Ok(None);
-            }
-        }
-    }
-
-    fn buffered_line(&mut self) -> Option<BytesMut> {
-        let end = self.buffer.iter().position(|byte| *byte == b'\n')?;
-        let line = self.buffer.split_to(end);
-        self.buffer.advance(1);
-        Some(line)
-    }
-
-    /// Whether there was more.
-    async fn read_more(&mut self) -> Result<bool, ClientError> {
-        let transport =
-            |reason: String| ClientError::Transport { request: self.request.clone(), reason };
-        let frame = tokio::time::timeout(PATIENCE, self.body.frame())
-            .await
-            .map_err(|_| transport("the answer came to a halt".to_owned()))?;
-        match frame {
-            Some(frame) => {
-                let frame = frame.map_err(|error| transport(chain(&error)))?;
-                if let Some(data) = frame.data_ref() {
-                    self.buffer.extend_from_slice(data);
-                }
-                Ok(true)
-            }
-            // A last line without an end of line still counts.
-            None if self.buffer.is_empty() => Ok(false),
-            None => {
-                self.buffer.extend_from_slice(b"\n");
-                Ok(true)
-            }
-        }
     }
 }
 

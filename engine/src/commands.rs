@@ -31,6 +31,7 @@ use crate::storage::log::{Log, ReadError};
 pub use changes::StateChange;
 pub use error::CommandError;
 pub use history::{History, PastState, Step, Until};
+pub(crate) use idempotency::Running;
 pub use meter::{FuelFigure, FuelFigures, Meter};
 pub use module::{ActiveModule, Instances, WorkerLimits};
 pub use order::{Order, Turn};
@@ -38,7 +39,7 @@ pub use throttle::ThrottleLimits;
 pub(crate) use worker::Foldable;
 pub use worker::{AggregateState, Attempt};
 
-use idempotency::{InFlight, Running};
+use idempotency::InFlight;
 use worker::Job;
 
 /// Decisions of one command that may lose against others before it is given up. 16: each loss
@@ -286,6 +287,13 @@ impl Commands {
     /// Takes a client's id for as long as what it answers lives.
     pub(crate) fn enter(&self, caller: Option<&str>, key: &Key) -> Result<Running, CommandError> {
         self.in_flight.enter(caller, key.as_str()).ok_or(CommandError::StillRunning)
+    }
+
+    /// Takes the id of an event that was given it elsewhere for as long as what it answers lives.
+    pub(crate) fn enter_event(&self, source: &str, id: &str) -> Result<Running, CommandError> {
+        // No caller begins with a NUL.
+        let scope = format!("\0{source}");
+        self.in_flight.enter(Some(&scope), id).ok_or(CommandError::StillRunning)
     }
 
     /// What was recorded under a client's id.

@@ -164,7 +164,7 @@ pub struct ActRecord<'a> {
 }
 
 /// Events that were appended directly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AppendRecord<'a> {
     /// The client's idempotency key.
     pub command_id: Option<&'a str>,

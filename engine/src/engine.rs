@@ -1,16 +1,18 @@
 //! The engine: everything below HTTP, put together, opened and closed in the right order.
 
+mod upkeep;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
 use crate::appends::{AppendAnswer, Appends, NewAppend};
-use crate::backup::{BackupError, Source};
 use crate::checkpoints::{CheckpointLimits, Checkpoints};
 use crate::clock::Clock;
 use crate::commands::{Answer, Command, CommandError, Commands, History, WorkerLimits};
 use crate::decision::parse;
+use crate::event_schemas::EventSchemas;
 use crate::modules::{CheckLimits, Foundation, Modules};
 use crate::names::{Key, Name, StreamId};
 use crate::projections::{ProjectionLimits, Projections};
@@ -21,7 +23,7 @@ use crate::storage::data_dir::{DataDir, DataDirError};
 use crate::storage::log::{Direction, Log, LogLimits, OpenError};
 use crate::subscriptions::{SubscriptionLimits, Subscriptions};
 use crate::tasks::{Spawner, Thread};
-use crate::verify::{Kept, Pace, Subject, verify};
+use crate::verify::Pace;
 
 /// What an engine is opened with.
 #[derive(Clone, Debug)]
@@ -83,6 +85,17 @@ impl Options {
             clock: Clock::system(),
         }
     }
+
+    fn runtime(&self, cache: PathBuf) -> RuntimeOptions {
+        RuntimeOptions {
+            guests: self.guests.clone(),
+            gate: self.gate.clone(),
+            wasi: self.wasi,
+            compile: self.compile.clone(),
+            compiler: self.compiler.clone(),
+            cache,
+        }
+    }
 }
 
 /// Why an engine could not be opened.
@@ -136,6 +149,8 @@ pub struct Engine {
     modules: Arc<Modules>,
     projections: Arc<Projections>,
     subscriptions: Arc<Subscriptions>,
+    source: Arc<str>,
+    schemas: Arc<EventSchemas>,
     checkpoints: Arc<Checkpoints>,
     checkpointer: Thread,
     upkeep: Pace,
@@ -151,12 +166,7 @@ impl Engine {
     /// # Errors
     /// [`StartError`] naming the cause; nothing was changed.
     pub fn open(options: Options) -> Result<Self, StartError> {
-        let data_dir = DataDir::open(&options.data).map_err(StartError::DataDir)?;
-        if data_dir.is_live_copy().map_err(StartError::DataDir)? {
-            mend_copy(&data_dir)
-                .map_err(|reason| StartError::TornCopy(data_dir.path().to_owned(), reason))?;
-        }
-        data_dir.begin_use().map_err(StartError::DataDir)?;
+        let data_dir = upkeep::take(&options.data)?;
         let spawner = Spawner::default();
         let (log, log_threads) = Log::open(
             data_dir.path(),
@@ -166,15 +176,9 @@ impl Engine {
             &spawner,
         )
         .map_err(StartError::Log)?;
-        let runtime = RuntimeOptions {
-            guests: options.guests,
-            gate: options.gate,
-            wasi: options.wasi,
-            compile: options.compile,
-            compiler: options.compiler,
-            cache: data_dir.compiled(),
-        };
-        let runtime = Runtime::new(runtime, &spawner).map_err(StartError::Other)?;
+        let schemas = EventSchemas::open(&log).map_err(StartError::Other)?;
+        let runtime = Runtime::new(options.runtime(data_dir.compiled()), &spawner);
+        let runtime = runtime.map_err(StartError::Other)?;
         let projections = Arc::new(Projections::new(
             log.clone(),
             data_dir.read_models(),
@@ -186,6 +190,7 @@ impl Engine {
         let foundation = Foundation {
             runtime,
             log: log.clone(),
+            rules: schemas.rules(),
             clock: options.clock,
             workers: options.workers,
             checks: options.checks,
@@ -202,13 +207,23 @@ impl Engine {
         let commands = Commands::new(log.clone(), routes, options.in_flight_commands);
         let commands = Arc::new(commands);
         let subscriptions = Subscriptions::new(log.clone(), SubscriptionLimits::default());
+        let source = format!("/factum/{}", data_dir.store_id());
+        let in_flight = options.in_flight_commands;
+        let deciding = Arc::clone(&commands);
         let (dir, store_id) = (data_dir.path(), data_dir.store_id());
         let checkpoints = Checkpoints::new(log.clone(), dir, store_id, options.checkpoints);
         let checkpoints = Arc::new(checkpoints);
         let keeping = Arc::clone(&checkpoints);
         let checkpointer = spawner.thread("checkpointer", move || keeping.keep_at_intervals());
         Ok(Self {
-            appends: Appends::new(log.clone(), Arc::clone(&commands), options.in_flight_commands),
+            appends: Appends::new(
+                (log.clone(), schemas.rules()),
+                deciding,
+                source.clone(),
+                in_flight,
+            ),
+            source: source.into(),
+            schemas: Arc::new(schemas),
             commands,
             subscriptions: Arc::new(subscriptions),
             log,
@@ -273,6 +288,19 @@ impl Engine {
         self.commands.history(aggregate, id)
     }
 
+    /// What tells events that got their ids here from those of everyone else, as CloudEvents have
+    /// it.
+    #[must_use]
+    pub fn source(&self) -> &Arc<str> {
+        &self.source
+    }
+
+    /// The schemas of event types.
+    #[must_use]
+    pub fn schemas(&self) -> &Arc<EventSchemas> {
+        &self.schemas
+    }
+
     /// The log, for reading.
     #[must_use]
     pub fn log(&self) -> &Log {
@@ -309,34 +337,6 @@ impl Engine {
         self.upkeep
     }
 
-    /// The store as it is now, to be verified while it is used.
-    #[must_use]
-    pub fn subject(&self) -> Subject {
-        let read_models = self.projections.checkpoints().into_iter();
-        let read_models = read_models.map(|(name, at)| (name, at.map_err(|e| e.to_string())));
-        Subject {
-            read_models: read_models.collect(),
-            stored: self.log.stored(),
-            store_id: self.data_dir.store_id().to_owned(),
-            dir: self.data_dir.path().to_owned(),
-        }
-    }
-
-    /// What a backup up to the newest record is made of.
-    ///
-    /// # Errors
-    /// [`BackupError`], when no checkpoint can be signed.
-    pub fn backup_source(&self) -> Result<Source, BackupError> {
-        let through = self.log.head();
-        Ok(Source {
-            stored: self.log.stored(),
-            store_id: self.data_dir.store_id().to_owned(),
-            dir: self.data_dir.path().to_owned(),
-            through,
-            checkpoint: Some(self.checkpoints.at(Some(through.decision))?),
-        })
-    }
-
     /// Runs long work in a thread of its own, which ends by itself.
     pub fn beside(&self, name: &str, work: impl FnOnce() + Send + 'static) {
         drop(self.spawner.thread(name, work));
@@ -356,28 +356,13 @@ impl Engine {
         self.projections.close();
         self.checkpoints.close();
         self.checkpointer.join();
-        let Self { log, commands, appends, modules, projections, subscriptions, .. } = self;
-        drop((log, commands, appends, modules, projections, subscriptions, self.checkpoints));
+        let Self { log, commands, appends, modules, projections, subscriptions, schemas, .. } =
+            self;
+        drop((log, commands, appends, modules, projections, subscriptions, schemas));
+        drop(self.checkpoints);
         let (log_threads, _data_dir) = (self.log_threads, self.data_dir);
         for thread in log_threads {
             thread.join();
         }
     }
-}
-
-/// Makes a store of a directory that was copied while it was used: what can be made of the log is
-/// removed, and the log is checked from its first record on. What was written to it while it was
-/// copied may be missing at its end.
-fn mend_copy(dir: &DataDir) -> Result<(), String> {
-    tracing::warn!(
-        dir = %dir.path().display(),
-        "it was copied while a server used it: its log is checked, and everything made of that is \
-         made again; what was written meanwhile may be missing"
-    );
-    dir.remove_derived().map_err(|error| error.to_string())?;
-    let subject = Subject::open(dir).map_err(|error| error.to_string())?;
-    let report = verify(&subject, Kept::new(), Pace::ALONE, |_| true)?;
-    // Compiled code that is damaged is made again by itself.
-    let fault = report.faults.iter().find(|fault| fault.part != "code");
-    fault.map_or(Ok(()), |fault| Err(fault.to_string()))
 }

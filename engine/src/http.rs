@@ -4,6 +4,7 @@
 //! has a limit; a request that panics hurts no other. Status codes are in `http/error.rs` alone,
 //! and nothing below this module knows one.
 
+mod accept;
 mod answer;
 mod app;
 mod append_body;
@@ -12,6 +13,7 @@ mod backup;
 mod body;
 mod bulk;
 mod checkpoints;
+mod cloud_events;
 mod command;
 mod counters;
 mod decisions;
@@ -35,6 +37,7 @@ mod projections_past;
 mod queries;
 mod read_models;
 mod routes;
+mod schemas;
 mod segments;
 mod server;
 mod shape;
@@ -55,6 +58,7 @@ use crate::engine::Engine;
 use crate::metrics::Metrics;
 
 pub use limits::HttpLimits;
+pub(crate) use params::encode;
 
 /// How a server is to answer.
 #[derive(Clone, Debug)]

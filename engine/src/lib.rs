@@ -25,6 +25,7 @@ pub mod backup;
 pub mod checkpoints;
 pub mod commands;
 pub mod engine;
+pub mod event_schemas;
 pub mod modules;
 pub mod projections;
 pub mod reads;

@@ -19,6 +19,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::clock::Clock;
 use crate::commands::{FuelFigures, Routes, WorkerLimits};
 use crate::decision::Hash;
+use crate::event_schemas::EventRules;
 use crate::manifest::{Manifest, ManifestError};
 use crate::projections::Projections;
 use crate::runtime::{Component, GuestError, LoadError, Role, Runtime, unspoken};
@@ -126,6 +127,8 @@ pub struct Foundation {
     pub runtime: Runtime,
     /// Records activations, and is what commands are decided on.
     pub log: Log,
+    /// What events are held to, whoever decides them.
+    pub rules: EventRules,
     /// Tells when something was uploaded.
     pub clock: Clock,
     /// What the threads of active modules may use.

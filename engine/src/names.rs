@@ -98,6 +98,14 @@ text_type! {
     Tag, "tag", "1 to 256 visible characters without space at the ends", is_label
 }
 text_type! {
+    /// The id of an event that was given it elsewhere.
+    GivenId, "event id", "1 to 256 visible characters without space at the ends", is_label
+}
+text_type! {
+    /// Who gave an event its id.
+    SourceName, "event source", "a URI reference of 1 to 1,024 characters", is_reference
+}
+text_type! {
     /// The key of a document in a read model.
     DocumentKey, "document key", "1 to 255 bytes without control characters", is_document_key
 }
@@ -140,6 +148,16 @@ fn is_label(text: &str) -> bool {
         && !text.chars().any(char::is_control)
 }
 
+fn is_reference(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte);
+    // Beyond ASCII, an internationalised reference is written as it is.
+    (1..=1024).contains(&text.len())
+        && text.chars().all(|c| match u8::try_from(c) {
+            Ok(byte) if byte.is_ascii() => is_allowed(byte),
+            _ => !c.is_control() && !c.is_whitespace(),
+        })
+}
+
 fn is_document_key(text: &str) -> bool {
     (1..=255).contains(&text.len()) && !text.chars().any(char::is_control)
 }
@@ -174,6 +192,16 @@ mod tests {
         assert_eq!(id.category(), "flight");
         for bad in ["flight", "-1", "flight-", "Flight-1", "flight-a/b"] {
             assert!(StreamId::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_source_is_a_reference() {
+        for good in ["/factum/1", "https://a.example/b?c#d", "urn:x:1", "größe"] {
+            assert!(SourceName::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", "a b", "<a>", "a\nb", "\"", &"x".repeat(1025)] {
+            assert!(SourceName::parse(bad).is_err(), "{bad:?}");
         }
     }
 

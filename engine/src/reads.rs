@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use crate::decision::format::parse_header;
 use crate::decision::{Decision, parse};
-use crate::event::RecordedEvent;
+use crate::event::{RecordedEvent, derived_at_ms, derived_index};
 use crate::storage::log::{Direction, Log, ReadError};
 
 pub use decision_page::{
@@ -30,6 +30,11 @@ pub use streams::{StreamSummary, streams};
 /// # Errors
 /// [`ReadError`] when a record is damaged or the file cannot be read.
 pub fn position_at(log: &Log, time_ms: u64) -> Result<u64, ReadError> {
+    decision_at(log, time_ms).map(|(_, position)| position)
+}
+
+/// The number of the newest record no later than a time, and the position of the newest event then.
+fn decision_at(log: &Log, time_ms: u64) -> Result<(u64, u64), ReadError> {
     let (mut before, mut after) = (0, log.head().decision + 1);
     let mut position = 0;
     while after - before > 1 {
@@ -43,7 +48,29 @@ pub fn position_at(log: &Log, time_ms: u64) -> Result<u64, ReadError> {
             after = middle;
         }
     }
-    Ok(position)
+    Ok((before, position))
+}
+
+/// The record that holds the event with an id that was derived from it. It looks at the records of
+/// the time that the id states.
+///
+/// # Errors
+/// [`ReadError`] when a record is damaged or the file cannot be read.
+pub fn record_of_derived(log: &Log, id: &str) -> Result<Option<Bytes>, ReadError> {
+    let Some(time_ms) = derived_at_ms(id) else { return Ok(None) };
+    let before = time_ms.checked_sub(1).map_or(Ok((0, 0)), |before| decision_at(log, before))?;
+    for decision in before.0 + 1.. {
+        let Some(record) = log.record(decision)? else { break };
+        let header = parse_header(&record)?;
+        if header.recorded_at_ms != time_ms {
+            break;
+        }
+        let index = derived_index(id, time_ms, &header.previous_hash);
+        if index.is_some_and(|index| index < header.event_count) {
+            return Ok(Some(record));
+        }
+    }
+    Ok(None)
 }
 
 /// Which part of a stream, by versions, or of the log, by positions, is wanted.

@@ -1,6 +1,6 @@
-//! JSON Schemas of commands and events, as a manifest gives them.
+//! JSON Schemas of commands and events, as a manifest or an administrator gives them.
 //!
-//! Promises: a schema is compiled when its module is uploaded and refused by name if it cannot be,
+//! Promises: a schema is compiled when it is given and refused by name if it cannot be,
 //! or if checking data against it could cost more than the data and the schema are long: it reads
 //! nothing from elsewhere, does not refer to itself, and its patterns take linear time.
 
@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::Value;
 
+use crate::event::JSON;
 use crate::manifest::{AggregateManifest, Manifest};
 
 /// Bytes of one schema. 64 KiB: a page of fields has two.
@@ -34,6 +35,33 @@ pub struct Violation {
     pub pointer: String,
     /// What is wrong there.
     pub detail: String,
+}
+
+/// The schema of an event type, compiled.
+#[derive(Debug)]
+pub struct EventSchema(Validator);
+
+impl EventSchema {
+    /// Compiles it.
+    ///
+    /// # Errors
+    /// Why it cannot be used, in a sentence.
+    pub fn compile(schema: &Value) -> Result<Self, String> {
+        compile(schema).map(Self)
+    }
+
+    /// Compares data with it. Only JSON can fit.
+    ///
+    /// # Errors
+    /// Every place that does not fit, up to a number.
+    pub fn check(&self, content_type: &str, data: &[u8]) -> Result<(), Vec<Violation>> {
+        if content_type == JSON {
+            return check(Some(&self.0), data);
+        }
+        let is = if content_type.is_empty() { "of no content type" } else { content_type };
+        let detail = format!("its type has a schema, which is of {JSON}, and the data is {is}");
+        Err(vec![Violation { pointer: String::new(), detail }])
+    }
 }
 
 /// The schemas of a module, compiled.

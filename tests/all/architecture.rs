@@ -9,7 +9,7 @@ const MOST_LINES: usize = 400;
 const MOST_COLUMNS: usize = 100;
 
 /// Which of our own top-level modules a module may name. What is not here is an outermost command.
-const IMPORTS: [(&str, &str); 26] = [
+const IMPORTS: [(&str, &str); 27] = [
     ("names", ""),
     ("json", ""),
     ("event", "names"),
@@ -18,21 +18,26 @@ const IMPORTS: [(&str, &str); 26] = [
     ("decision", "event names"),
     ("document", ""),
     ("manifest", "document names"),
-    ("schemas", "manifest"),
+    ("schemas", "event manifest"),
     ("clock", ""),
     ("tasks", ""),
     ("runtime", "clock decision event tasks"),
     ("storage", "clock decision document event expected names query tasks"),
-    ("commands", "clock decision event expected json manifest names runtime schemas storage tasks"),
-    ("appends", "commands decision event expected names query storage"),
+    ("event_schemas", "decision event names query reads schemas storage tasks"),
+    (
+        "commands",
+        "clock decision event event_schemas expected json manifest names runtime schemas storage \
+         tasks",
+    ),
+    ("appends", "commands decision event event_schemas expected names query reads storage tasks"),
     (
         "projections",
         "clock decision document event manifest names query runtime storage subscriptions tasks",
     ),
     (
         "modules",
-        "clock commands decision event manifest names projections query runtime schemas storage \
-         tasks",
+        "clock commands decision event event_schemas manifest names projections query runtime \
+         schemas storage tasks",
     ),
     ("reads", "decision event names query storage"),
     ("subscriptions", "decision event names query storage tasks"),
@@ -41,8 +46,8 @@ const IMPORTS: [(&str, &str); 26] = [
     ("backup", "checkpoints clock decision modules storage verify"),
     (
         "engine",
-        "appends backup checkpoints clock commands decision modules names projections runtime \
-         storage subscriptions tasks verify",
+        "appends backup checkpoints clock commands decision event_schemas modules names projections \
+         runtime storage subscriptions tasks verify",
     ),
     ("metrics", "engine projections"),
     ("guest_build", ""),

@@ -47,6 +47,22 @@ pub enum CommandError {
     },
     /// The command id was used for another request.
     KeyReused,
+    /// An event with this source and id is recorded, and says something else.
+    EventReused {
+        /// Its number in the append, from 0.
+        at: usize,
+        /// The position of the recorded one; none if it is an event of the same append.
+        position: Option<u64>,
+    },
+    /// An event of an append does not fit the schema of its type.
+    EventUnfit {
+        /// Its number in the append, from 0.
+        at: usize,
+        /// Its type and the version of its shape.
+        of: (String, u32),
+        /// Where in its data, and how.
+        violations: Vec<Violation>,
+    },
     /// The same command id is being decided.
     StillRunning,
     /// The module trapped, reported a fault or answered what cannot be stored.
@@ -118,9 +134,22 @@ impl fmt::Display for CommandError {
             Self::KeyReused => {
                 f.write_str("this idempotency key was used for a different request; use a new one")
             }
-            Self::StillRunning => {
-                f.write_str("a command with this idempotency key is still running; retry shortly")
-            }
+            Self::EventReused { position: Some(position), .. } => write!(
+                f,
+                "the event at position {position} has the same source and id, and another type, \
+                 stream or data; a new fact needs a new id"
+            ),
+            Self::EventReused { position: None, .. } => f.write_str(
+                "two events have the same source and id, and not the same type, stream and data",
+            ),
+            Self::EventUnfit { of: (event_type, version), .. } => write!(
+                f,
+                "the data of the event does not fit the schema of {event_type:?}, version \
+                 {version}; `errors` names the places"
+            ),
+            Self::StillRunning => f.write_str(
+                "what has this idempotency key or event id is still being done; retry shortly",
+            ),
             Self::ModuleFault { module, reason } => write!(f, "module {module}: {reason}"),
             Self::ModuleLimit { module, limit } => {
                 write!(f, "module {module} exceeded its limit {}", limit.name())

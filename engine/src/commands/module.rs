@@ -19,6 +19,7 @@ use super::throttle::{Throttle, ThrottleLimits};
 use super::worker::{Attempt, Job, Worker};
 use crate::clock::Clock;
 use crate::decision::{Hash, Kind, ModuleRef, Outcome, parse};
+use crate::event_schemas::EventRules;
 use crate::manifest::Manifest;
 use crate::names::StreamId;
 use crate::runtime::{Component, GuestError, Instance, Live};
@@ -166,7 +167,7 @@ impl ActiveModule {
         (manifest, schemas): (&Manifest, Schemas),
         (component, meter): (Component, Meter),
         before: Option<&Self>,
-        log: &Log,
+        (log, rules): (&Log, &EventRules),
         limits: &WorkerLimits,
         clock: &Clock,
         spawner: &Spawner,
@@ -192,8 +193,9 @@ impl ActiveModule {
             let (send, jobs) = crossbeam_channel::bounded(limits.queue);
             let (heir, legacy) = before.map(|_| crossbeam_channel::bounded(1)).unzip();
             heirs.extend(heir);
-            let worker =
-                Worker::new(Arc::clone(&identity), log.clone(), limits.clone(), clock.clone());
+            let identity_of = Arc::clone(&identity);
+            let reads = (log.clone(), rules.clone());
+            let worker = Worker::new(identity_of, reads, limits.clone(), clock.clone());
             let name = format!("module-{}-{number}", identity.name);
             threads.push(spawner.thread(&name, move || worker.run(&jobs, legacy)));
             workers.push(send);

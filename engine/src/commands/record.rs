@@ -98,6 +98,7 @@ fn checked_event(event: runtime::NewEvent) -> Result<NewEvent, String> {
         data: data.into_owned().into_bytes(),
         tags: tags.collect::<Result<_, _>>()?,
         time_ms: None,
+        origin: None,
     })
 }
 

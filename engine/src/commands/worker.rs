@@ -28,6 +28,7 @@ use super::states::{Hot, HotStates, Legacy};
 use crate::clock::{Clock, new_seed};
 use crate::decision::Draft;
 use crate::event::NewEvent;
+use crate::event_schemas::{EventRules, InForce};
 use crate::expected::{ExpectedVersion, VersionConflict};
 use crate::names::{Name, StreamId};
 use crate::runtime::{self, Component, Failure, GuestError, Instance, Limit, Live};
@@ -102,6 +103,7 @@ impl Job {
 pub(super) struct Worker {
     identity: Arc<Identity>,
     log: Log,
+    rules: EventRules,
     limits: WorkerLimits,
     clock: Clock,
     live: Live,
@@ -121,7 +123,7 @@ struct Decided {
 impl Worker {
     pub(super) fn new(
         identity: Arc<Identity>,
-        log: Log,
+        (log, rules): (Log, EventRules),
         limits: WorkerLimits,
         clock: Clock,
     ) -> Self {
@@ -132,6 +134,7 @@ impl Worker {
             until_metered: limits.meter_every,
             identity,
             log,
+            rules,
             limits,
             clock,
             verified: HashSet::new(),
@@ -184,7 +187,8 @@ impl Worker {
         }
         let lineage = Arc::clone(&before.lineage);
         let version = before.version;
-        let decided = self.decided(command, &stream, &before);
+        let rules = self.rules.now();
+        let decided = self.decided(command, &stream, &before, &rules);
         if let Some(turn) = &command.turn {
             turn.decided(&lineage);
         }
@@ -193,7 +197,7 @@ impl Worker {
                 self.states.put(stream.clone(), after);
                 let version = ExpectedVersion::Exact(version);
                 let expected = Some(Expectation { stream, version });
-                let reply = on_appended(running, reply);
+                let reply = on_appended((running, rules), reply);
                 self.submit(Work::Record { draft, expected }, lineage, reply);
             }
             Err(error) => {
@@ -241,6 +245,7 @@ impl Worker {
         command: &Command,
         stream: &StreamId,
         before: &Hot,
+        rules: &InForce,
     ) -> Result<Decided, CommandError> {
         let version = before.version;
         if !command.expected.holds(version) {
@@ -273,7 +278,7 @@ impl Worker {
         }
         match answer {
             Ok(outcome) => {
-                let events = self.storable(aggregate, outcome.events)?;
+                let events = self.storable((aggregate, rules), outcome.events)?;
                 if events.is_empty() {
                     // Nothing happened, so the state is what it was, whatever the guest says.
                     let hash = before.hash.unwrap_or_else(|| outcome.next.hash());

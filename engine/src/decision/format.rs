@@ -6,7 +6,7 @@
 //!      4    1  format version: 1
 //!      5    1  kind: 1 command, 2 activation, 3 direct append (4 reaction: reserved),
 //!                5 administrative act
-//!      6    2  flags, 0: room for later
+//!      6    2  flags: 1 if each event ends with an option of its origin; room for later
 //!      8    8  decision number
 //!     16    8  head before: the position of the newest event before this record
 //!     24    8  recorded time, milliseconds since 1970, never less than the record before
@@ -25,7 +25,7 @@ use super::wire::{Reader, put_bytes, put_int, put_option};
 use super::{ActRecord, ActivationRecord, AppendRecord, CommandRecord, Decision, Hash, Kind};
 use crate::event::NewEvent;
 
-use put::{put_append, put_command, put_event};
+use put::{put_append, put_command, put_event, put_origin};
 use read::{Place, read_act, read_activation, read_append, read_command, read_events};
 
 pub use super::wire::Damage;
@@ -38,6 +38,8 @@ const COMMAND: u8 = 1;
 const ACTIVATION: u8 = 2;
 const APPEND: u8 = 3;
 const ACT: u8 = 5;
+/// The flag of a record whose events say where they are from.
+const ORIGINS: u16 = 1;
 
 /// What every record has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,10 +102,14 @@ impl Draft {
     /// Records events that are appended directly, each with its stream and version there.
     pub fn append<'e>(
         record: &AppendRecord<'_>,
-        events: impl ExactSizeIterator<Item = (&'e NewEvent, Option<(&'e str, u64)>)>,
+        events: impl ExactSizeIterator<Item = (&'e NewEvent, Option<(&'e str, u64)>)> + Clone,
     ) -> Self {
         let event_count = u32::try_from(events.len()).unwrap_or(u32::MAX);
+        let has_origins = events.clone().any(|(event, _)| event.origin.is_some());
         let mut out = open(APPEND, 128);
+        if has_origins && let Some(flags) = out.get_mut(6..8) {
+            flags.copy_from_slice(&ORIGINS.to_be_bytes());
+        }
         put_append(&mut out, record);
         for (event, place) in events {
             put_event(&mut out, event);
@@ -111,6 +117,9 @@ impl Draft {
                 put_bytes(out, stream.as_bytes());
                 put_int(out, version);
             });
+            if has_origins {
+                put_option(&mut out, event.origin.as_deref(), put_origin);
+            }
         }
         Self { bytes: out, event_count }
     }
@@ -212,7 +221,12 @@ pub fn parse(record: &[u8]) -> Result<Decision<'_>, Damage> {
         Some(&ACT) => (Kind::Act(read_act(&mut reader)?), Place::OfEach),
         _ => return Err(Damage("a kind of record this version of Factum does not know")),
     };
-    let events = read_events(&mut reader, &header, &place)?;
+    let has_origins = match body.get(6..8) {
+        Some([0, 0]) => false,
+        Some(flags) if flags == ORIGINS.to_be_bytes() => true,
+        _ => return Err(Damage("flags this version of Factum does not know")),
+    };
+    let events = read_events(&mut reader, &header, &place, has_origins)?;
     if !reader.is_empty() {
         return Err(Damage("more bytes than the record has fields"));
     }

@@ -144,7 +144,8 @@ fn event(
     if schema_version == 0 {
         return Err(invalid_at(&at("schema_version"), "versions count from 1"));
     }
-    let time_ms = body.time.as_deref().map(|text| time_ms(text, &at("time"))).transpose()?;
+    let no_time = || invalid_at(&at("time"), "it must be a time since 1970 as RFC 3339");
+    let time = body.time.as_deref().map(|text| time_ms(text).ok_or_else(no_time)).transpose()?;
     let (content_type, data) = data(&body, pointer)?;
     let event = NewEvent {
         event_type: name_at(&body.r#type, &at("type"), EventType::parse)?,
@@ -152,7 +153,8 @@ fn event(
         content_type,
         data,
         tags: names(&body.tags, &at("tags"), Tag::parse)?,
-        time_ms,
+        time_ms: time,
+        origin: None,
     };
     Ok((event, stream))
 }
@@ -194,7 +196,8 @@ fn data(body: &EventBody<'_>, pointer: &str) -> Result<(String, Vec<u8>), Proble
     }
 }
 
-fn is_media_type(text: &str) -> bool {
+/// Whether a text is a content type that can be stored.
+pub(super) fn is_media_type(text: &str) -> bool {
     let has_both = text.split_once('/').is_some_and(|(a, b)| !a.is_empty() && !b.is_empty());
     let is_visible = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
     has_both
@@ -203,10 +206,10 @@ fn is_media_type(text: &str) -> bool {
         && text.bytes().all(is_visible)
 }
 
-fn time_ms(text: &str, pointer: &str) -> Result<u64, Problem> {
-    let time = text.parse::<jiff::Timestamp>();
-    let ms = time.ok().and_then(|time| u64::try_from(time.as_millisecond()).ok());
-    ms.ok_or_else(|| invalid_at(pointer, "it must be a time since 1970 as RFC 3339"))
+/// A time as RFC 3339, in milliseconds since 1970.
+pub(super) fn time_ms(text: &str) -> Option<u64> {
+    let time: jiff::Timestamp = text.parse().ok()?;
+    u64::try_from(time.as_millisecond()).ok()
 }
 
 fn expected((at, raw): (usize, &&RawValue)) -> Result<(StreamId, ExpectedVersion), Problem> {

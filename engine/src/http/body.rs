@@ -48,11 +48,7 @@ pub(super) async fn read_json(
 /// Checks bytes that should be JSON and drops their white space.
 pub(super) fn compact_json(bytes: &[u8]) -> Result<String, Problem> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
-        let fault = Fault {
-            pointer: None,
-            offset: Some(error.valid_up_to()),
-            detail: "this byte is not UTF-8".to_owned(),
-        };
+        let fault = Fault::at_byte(Some(error.valid_up_to()), "this byte is not UTF-8");
         let more = More { errors: vec![fault], ..More::default() };
         Problem::new(&INVALID_JSON, "the body is not UTF-8").with(more)
     })?;

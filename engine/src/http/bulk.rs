@@ -106,7 +106,7 @@ fn parse(line: &[u8]) -> Result<Command, Problem> {
             (&INVALID_JSON, format!("the line is not JSON: {error}"))
         };
         let offset = error.column().checked_sub(1);
-        let fault = Fault { pointer: None, offset, detail: error.to_string() };
+        let fault = Fault::at_byte(offset, error.to_string());
         Problem::new(kind, detail).with(More { errors: vec![fault], ..More::default() })
     })?;
     let key = |text: Option<String>| text.map(|text| Key::parse(&text)).transpose();

@@ -81,6 +81,8 @@ kinds! {
         "The read model has no such document";
     UNKNOWN_MODULE = "unknown_module", NOT_FOUND, LASTING, "No such module was uploaded";
     UNKNOWN_VERSION = "unknown_version", NOT_FOUND, LASTING, "No such version was uploaded";
+    UNKNOWN_SCHEMA = "unknown_schema", NOT_FOUND, LASTING,
+        "The type and version have no schema";
     METHOD_NOT_ALLOWED = "method_not_allowed", METHOD_NOT_ALLOWED, LASTING,
         "The path does not know this method";
     REQUEST_TIMEOUT = "request_timeout", REQUEST_TIMEOUT, PASSING,
@@ -91,6 +93,8 @@ kinds! {
         "A backup or a verification is under way";
     CONTENDED = "contended", CONFLICT, PASSING, "Other commands won every time";
     VERSION_EXISTS = "version_exists", CONFLICT, LASTING, "The version exists with other content";
+    SCHEMA_EXISTS = "schema_exists", CONFLICT, LASTING,
+        "The type and version have another schema";
     ACTIVATION_CLASH = "activation_clash", CONFLICT, LASTING,
         "Another active module has the same name";
     PROJECTION_STATE = "projection_state", CONFLICT, LASTING,
@@ -114,6 +118,14 @@ kinds! {
         "The query looks at too many documents";
     KEY_REUSED = "idempotency_key_reused", UNPROCESSABLE_ENTITY, LASTING,
         "The key was used for another request";
+    EVENT_ID_REUSED = "event_id_reused", UNPROCESSABLE_ENTITY, LASTING,
+        "An event with this source and id says something else";
+    INVALID_SCHEMA = "invalid_schema", UNPROCESSABLE_ENTITY, LASTING,
+        "The schema cannot be used";
+    SCHEMA_BROKEN = "schema_broken", UNPROCESSABLE_ENTITY, LASTING,
+        "Recorded events do not fit the schema";
+    SCHEMA_VIOLATION = "schema_violation", UNPROCESSABLE_ENTITY, LASTING,
+        "An event does not fit the schema of its type";
     INVALID_MODULE = "invalid_module", UNPROCESSABLE_ENTITY, LASTING,
         "The component cannot be a module";
     MODULE_TOO_COSTLY = "module_too_costly", UNPROCESSABLE_ENTITY, LASTING,
@@ -210,6 +222,9 @@ pub(super) struct Fault {
     /// The byte of the body, where it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) offset: Option<usize>,
+    /// The position of the event that it is about, if it is recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) position: Option<u64>,
     /// What is wrong.
     pub(super) detail: String,
 }
@@ -217,12 +232,17 @@ pub(super) struct Fault {
 impl Fault {
     /// A fault that is not at one place.
     pub(super) fn anywhere(detail: impl Into<String>) -> Self {
-        Self { pointer: None, offset: None, detail: detail.into() }
+        Self { pointer: None, offset: None, position: None, detail: detail.into() }
+    }
+
+    /// A fault at a byte of the body.
+    pub(super) fn at_byte(offset: Option<usize>, detail: impl Into<String>) -> Self {
+        Self { pointer: None, offset, position: None, detail: detail.into() }
     }
 
     /// A fault at a JSON pointer.
     pub(super) fn at(pointer: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
-        Self { pointer: Some(pointer.into()), offset: None, detail: detail.into() }
+        Self { pointer: Some(pointer.into()), offset: None, position: None, detail: detail.into() }
     }
 }
 

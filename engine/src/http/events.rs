@@ -1,5 +1,7 @@
 //! Events: of one stream, of the whole log, one by its position, and the records behind them.
 
+use std::sync::Arc;
+
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::Response;
@@ -12,8 +14,10 @@ use crate::reads::{PageEnd, PageLimits, Span, log_page, record_at, stream_page};
 use crate::storage::log::{Direction, ReadError};
 use crate::tasks;
 
+use super::accept::{Accepted, accepted};
 use super::answer::{Answer, IMMUTABLE, json, json_response, with_position, with_version};
 use super::app::{App, Shared};
+use super::cloud_events::{CloudEventView, batch, one};
 use super::error::{INVALID_NAME, Problem, UNKNOWN_DECISION, UNKNOWN_EVENT, UNKNOWN_STREAM};
 use super::follow::{self, Format};
 use super::params::{Params, encode, invalid};
@@ -33,8 +37,9 @@ pub(super) async fn of_stream(
     let mut params = Params::parse(request.uri())?;
     let (span, limits) = span(&mut params, &app)?;
     params.end()?;
+    let accepted = accepted(request.headers());
     let (end, events) = blocking(move || {
-        let mut events = EventList::new();
+        let mut events = EventList::new(&app, accepted);
         let log = app.engine.log();
         let end = stream_page(log, &stream, &span, limits, |d, e| events.push(d, e))?;
         end.map(|end| (end, events)).ok_or_else(|| unknown_stream(&stream))
@@ -63,7 +68,8 @@ pub(super) async fn of_log(State(app): State<Shared>, request: Request) -> Answe
         categories: names(&mut params, "category", Name::parse)?,
     };
     params.end()?;
-    let (end, events) = page_of_log(app, Query { items: vec![item] }, span, limits).await?;
+    let (query, accepted) = (Query { items: vec![item] }, accepted(request.headers()));
+    let (end, events) = page_of_log(app, query, (span, limits), accepted).await?;
     Ok(events.page(end.head, end.next, Some(request.uri())))
 }
 
@@ -71,11 +77,11 @@ pub(super) async fn of_log(State(app): State<Shared>, request: Request) -> Answe
 pub(super) async fn page_of_log(
     app: Shared,
     query: Query,
-    span: Span,
-    limits: PageLimits,
+    (span, limits): (Span, PageLimits),
+    accepted: Accepted,
 ) -> Result<(PageEnd, EventList), Problem> {
     blocking(move || {
-        let mut events = EventList::new();
+        let mut events = EventList::new(&app, accepted);
         let log = app.engine.log();
         let end = log_page(log, &query, &span, limits, |d, e| events.push(d, e))?;
         Ok((end, events))
@@ -91,13 +97,19 @@ pub(super) async fn at_position(
 ) -> Answer {
     Params::parse(request.uri())?.end()?;
     let position = segments.number("position")?;
+    let source = Arc::clone(app.engine.source());
     let record = blocking(move || Ok(record_at(app.engine.log(), position)?)).await?;
     let unknown = || Problem::new(&UNKNOWN_EVENT, format!("no event has the position {position}"));
     let record = record.ok_or_else(unknown)?;
     let decision = parse(&record).map_err(ReadError::from)?;
     let event = decision.events.iter().find(|event| event.position == position);
-    let view = EventView::new(&decision, event.ok_or_else(unknown)?);
-    json(&view).map(immutable)
+    let event = event.ok_or_else(unknown)?;
+    let mut response = match accepted(request.headers()) {
+        Accepted::CloudEvents => one(&CloudEventView::new(&source, &decision, event))?,
+        _ => json(&EventView::new(&decision, event))?,
+    };
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+    Ok(immutable(response))
 }
 
 /// `GET /v1/decisions/{decision}`.
@@ -170,32 +182,49 @@ pub(super) fn names<T>(
     params.all(parameter).into_iter().map(parse).collect()
 }
 
-/// `{"events":[…],"head":n,"next":…}`, written as the events come.
+/// `{"events":[…],"head":n,"next":…}`, or a batch of CloudEvents, written as the events come.
 pub(super) struct EventList {
     text: Vec<u8>,
     is_empty: bool,
+    /// The source of this server's own events, for a batch of CloudEvents.
+    cloud_events: Option<Arc<str>>,
 }
 
 impl EventList {
-    fn new() -> Self {
-        Self { text: b"{\"events\":[".to_vec(), is_empty: true }
+    fn new(app: &App, accepted: Accepted) -> Self {
+        let is_batch = accepted == Accepted::CloudEvents;
+        let text: &[u8] = if is_batch { b"[" } else { b"{\"events\":[" };
+        let cloud_events = is_batch.then(|| Arc::clone(app.engine.source()));
+        Self { text: text.to_vec(), is_empty: true, cloud_events }
     }
 
     fn push(&mut self, decision: &Decision<'_>, event: &RecordedEvent<'_>) {
         if !std::mem::take(&mut self.is_empty) {
             self.text.push(b',');
         }
-        let view = EventView::new(decision, event);
         // Strings, numbers and JSON that was parsed before: there is nothing that could fail.
-        let _ = serde_json::to_writer(&mut self.text, &view);
+        let _ = match &self.cloud_events {
+            Some(source) => {
+                let view = CloudEventView::new(source, decision, event);
+                serde_json::to_writer(&mut self.text, &view)
+            }
+            None => serde_json::to_writer(&mut self.text, &EventView::new(decision, event)),
+        };
     }
 
     /// The whole answer. Where `uri` is given, the next page is the same request with a cursor.
     pub(super) fn page(mut self, head: u64, next: Option<u64>, uri: Option<&Uri>) -> Response {
         let next = next.map(|next| next.to_string());
-        let quoted = next.as_ref().map_or_else(|| "null".to_owned(), |next| format!("\"{next}\""));
-        self.text.extend_from_slice(format!("],\"head\":{head},\"next\":{quoted}}}").as_bytes());
-        let mut response = json_response(self.text);
+        let mut response = if self.cloud_events.is_some() {
+            self.text.push(b']');
+            batch(self.text, next.as_deref())
+        } else {
+            let quoted =
+                next.as_ref().map_or_else(|| "null".to_owned(), |next| format!("\"{next}\""));
+            let end = format!("],\"head\":{head},\"next\":{quoted}}}");
+            self.text.extend_from_slice(end.as_bytes());
+            json_response(self.text)
+        };
         with_position(&mut response, head);
         if let Some((next, uri)) = next.zip(uri) {
             with_next(&mut response, uri, &next);

@@ -6,6 +6,7 @@
 //! nothing is cut off. A follower with nothing to send holds no buffer.
 
 use std::io;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
@@ -20,15 +21,16 @@ use crate::names::{EventType, Name, StreamId, Tag};
 use crate::query::{Query, QueryItem};
 use crate::subscriptions::{Source, Subscription, Take, Wanted};
 
+use super::accept::{Accepted, EVENT_STREAM, accepted};
 use super::answer::{Answer, with_position, with_version};
 use super::app::App;
 use super::body::NDJSON;
+use super::cloud_events::CloudEventView;
 use super::error::{More, POSITION_BEYOND_HEAD, Problem};
 use super::events::{blocking, names, unknown_stream};
 use super::params::{Params, invalid};
 use super::views::EventView;
 
-const EVENT_STREAM: &str = "text/event-stream";
 /// The position of the last event that a client of server-sent events saw.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Tells proxies to hand on what comes when it comes.
@@ -46,19 +48,13 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// What the header `Accept` names first, if that is not an answer that ends.
+    /// The one that the header `Accept` asks for, if that is not an answer that ends.
     pub(super) fn asked(headers: &HeaderMap) -> Option<Self> {
-        let all = headers.get_all(header::ACCEPT).into_iter();
-        let types = all.filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
-        for media in types.map(|media| media.split(';').next().unwrap_or_default().trim()) {
-            match media.to_ascii_lowercase().as_str() {
-                EVENT_STREAM => return Some(Self::Events),
-                NDJSON => return Some(Self::Lines),
-                "application/json" | "application/*" | "*/*" => return None,
-                _ => {}
-            }
+        match accepted(headers) {
+            Accepted::Events => Some(Self::Events),
+            Accepted::Lines => Some(Self::Lines),
+            Accepted::Json | Accepted::CloudEvents => None,
         }
-        None
     }
 
     fn content_type(self) -> HeaderValue {
@@ -68,12 +64,19 @@ impl Format {
         })
     }
 
-    fn take(self) -> Take<Vec<u8>> {
+    fn take(self) -> Take<Text> {
         match self {
             Self::Events => write_event,
             Self::Lines => write_line,
         }
     }
+}
+
+/// What is sent next.
+struct Text {
+    bytes: Vec<u8>,
+    /// The source of this server's own events, where they are written as CloudEvents.
+    cloud_events: Option<Arc<str>>,
 }
 
 /// `GET /v1/events`, as it goes on.
@@ -87,7 +90,8 @@ pub(super) fn log(app: &App, format: Format, headers: &HeaderMap, uri: &Uri) -> 
     };
     params.end()?;
     let after = last_event_id(headers)?.unwrap_or(range.after);
-    begin(app, format, range.wanted(Source::Log(Query { items: vec![item] }), after))
+    let wanted = range.wanted(Source::Log(Query { items: vec![item] }), after);
+    begin(app, (format, range.cloud_events), wanted)
 }
 
 /// `GET /v1/streams/{stream}/events`, as it goes on: `after` is a version, `Last-Event-ID` a
@@ -107,7 +111,8 @@ pub(super) async fn stream(
     let version = blocking(move || Ok(log.stream_version(&name)?)).await?;
     let version = version.ok_or_else(|| unknown_stream(&stream))?;
     let source = Source::Stream { stream, version: range.after };
-    let mut response = begin(app, format, range.wanted(source, after))?;
+    let wanted = range.wanted(source, after);
+    let mut response = begin(app, (format, range.cloud_events), wanted)?;
     with_version(&mut response, version);
     Ok(response)
 }
@@ -117,10 +122,11 @@ struct Range {
     after: u64,
     live: bool,
     most: Option<u64>,
+    cloud_events: bool,
 }
 
 impl Range {
-    /// `?after=&limit=&follow=true|false&direction=forward`.
+    /// `?after=&limit=&follow=true|false&direction=forward&format=cloudevents`.
     fn parse(params: &mut Params) -> Result<Self, Problem> {
         if !matches!(params.one("direction")?.as_deref(), None | Some("forward")) {
             return Err(invalid("direction", "an answer that goes on goes forward"));
@@ -134,7 +140,12 @@ impl Range {
         if most == Some(0) {
             return Err(invalid("limit", "it may be 1 or more"));
         }
-        Ok(Self { after: params.parsed("after")?.unwrap_or(0), live, most })
+        let cloud_events = match params.one("format")?.as_deref() {
+            None => false,
+            Some("cloudevents") => true,
+            Some(_) => return Err(invalid("format", "it may be cloudevents")),
+        };
+        Ok(Self { after: params.parsed("after")?.unwrap_or(0), live, most, cloud_events })
     }
 
     fn wanted(&self, source: Source, after: u64) -> Wanted {
@@ -148,7 +159,7 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     id.map(Some).ok_or_else(|| invalid("Last-Event-ID", "it is not the position of an event"))
 }
 
-fn begin(app: &App, format: Format, wanted: Wanted) -> Answer {
+fn begin(app: &App, (format, cloud_events): (Format, bool), wanted: Wanted) -> Answer {
     let head = app.engine.log().head().position;
     if wanted.after > head {
         // The log is not the one that the client saw: going on would leave a gap.
@@ -159,6 +170,7 @@ fn begin(app: &App, format: Format, wanted: Wanted) -> Answer {
     let follower = Follower {
         subscription: app.engine.subscriptions().follow(wanted),
         format,
+        cloud_events: cloud_events.then(|| Arc::clone(app.engine.source())),
         heartbeat: app.limits.heartbeat,
         quiet: Stopwatch::start(),
         said_caught_up: false,
@@ -177,6 +189,7 @@ fn begin(app: &App, format: Format, wanted: Wanted) -> Answer {
 struct Follower {
     subscription: Subscription,
     format: Format,
+    cloud_events: Option<Arc<str>>,
     heartbeat: std::time::Duration,
     /// Since when nothing was sent.
     quiet: Stopwatch,
@@ -236,10 +249,13 @@ impl Follower {
     }
 
     async fn read(self) -> io::Result<(Self, Vec<u8>)> {
-        let Self { subscription, format, heartbeat, quiet, said_caught_up } = self;
-        match subscription.read(Vec::new(), format.take()).await {
-            Ok((subscription, text)) => {
-                Ok((Self { subscription, format, heartbeat, quiet, said_caught_up }, text))
+        let Self { subscription, format, cloud_events, heartbeat, quiet, said_caught_up } = self;
+        let text = Text { bytes: Vec::new(), cloud_events };
+        match subscription.read(text, format.take()).await {
+            Ok((subscription, Text { bytes, cloud_events })) => {
+                let same =
+                    Self { subscription, format, cloud_events, heartbeat, quiet, said_caught_up };
+                Ok((same, bytes))
             }
             Err(error) => {
                 tracing::warn!(%error, "a follower is cut off");
@@ -263,39 +279,28 @@ impl Follower {
     }
 }
 
-fn write_event(text: &mut Vec<u8>, decision: &Decision<'_>, event: &RecordedEvent<'_>) {
-    text.extend_from_slice(format!("id: {}\ndata: ", event.position).as_bytes());
+fn write_event(text: &mut Text, decision: &Decision<'_>, event: &RecordedEvent<'_>) {
+    text.bytes.extend_from_slice(format!("id: {}\ndata: ", event.position).as_bytes());
     write_line(text, decision, event);
-    text.push(b'\n');
+    text.bytes.push(b'\n');
 }
 
-fn write_line(text: &mut Vec<u8>, decision: &Decision<'_>, event: &RecordedEvent<'_>) {
-    let start = text.len();
+fn write_line(
+    Text { bytes, cloud_events }: &mut Text,
+    decision: &Decision<'_>,
+    event: &RecordedEvent<'_>,
+) {
+    let start = bytes.len();
     // Strings, numbers and JSON that was parsed before: there is nothing that could fail.
-    let _ = serde_json::to_writer(&mut *text, &EventView::new(decision, event));
+    let _ = match cloud_events {
+        Some(source) => {
+            serde_json::to_writer(&mut *bytes, &CloudEventView::new(source, decision, event))
+        }
+        None => serde_json::to_writer(&mut *bytes, &EventView::new(decision, event)),
+    };
     // White space of stored JSON: strings cannot hold these bytes.
-    for byte in text.iter_mut().skip(start).filter(|byte| matches!(**byte, b'\n' | b'\r')) {
+    for byte in bytes.iter_mut().skip(start).filter(|byte| matches!(**byte, b'\n' | b'\r')) {
         *byte = b' ';
     }
-    text.push(b'\n');
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_media_type_that_is_known_counts() {
-        let asked = |accept: &'static str| {
-            let headers = [(header::ACCEPT, HeaderValue::from_static(accept))];
-            Format::asked(&headers.into_iter().collect())
-        };
-        assert_eq!(asked("text/event-stream"), Some(Format::Events));
-        assert_eq!(asked("Text/Event-Stream;q=1, */*"), Some(Format::Events));
-        assert_eq!(asked("text/html, application/x-ndjson"), Some(Format::Lines));
-        for plain in ["*/*", "application/json, text/event-stream", "text/html", ""] {
-            assert_eq!(asked(plain), None, "{plain}");
-        }
-        assert_eq!(Format::asked(&HeaderMap::new()), None);
-    }
+    bytes.push(b'\n');
 }

@@ -30,6 +30,9 @@ pub struct HttpLimits {
     pub append_events: usize,
     /// Tags of one event. 100: each is an entry of the index.
     pub event_tags: usize,
+    /// Attributes of one CloudEvent beyond those that events have here. 32: each event carries
+    /// them, and nothing looks at them.
+    pub event_extensions: usize,
     /// Items, types, tags and categories of one query, taken together. 256: each may be looked
     /// for at every step of a search.
     pub query_parts: usize,
@@ -77,6 +80,7 @@ impl Default for HttpLimits {
             scan_decisions: 100_000,
             append_events: 1000,
             event_tags: 100,
+            event_extensions: 32,
             query_parts: 256,
             bulk_concurrency: 256,
             connections: 10_000,

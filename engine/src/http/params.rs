@@ -108,7 +108,7 @@ pub(super) fn decode(text: &str) -> Option<String> {
 }
 
 /// Text as a value of a query.
-pub(super) fn encode(text: &str) -> String {
+pub(crate) fn encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 use crate::backup::BackupError;
 use crate::checkpoints::CheckpointError;
 use crate::commands::CommandError;
+use crate::event_schemas::DeclareError;
 use crate::expected::{ExpectedVersion, VersionConflict};
 use crate::json::JsonError;
 use crate::modules::{ActivateError, LimitsError, UploadError};
@@ -19,13 +20,14 @@ use crate::storage::read_models::ReadModelError;
 
 use super::error::{
     ACTIVATION_CLASH, ACTIVATION_REFUSED, BODY_TOO_LARGE, BUILDING, CONDITION_FAILED,
-    CONDITION_TOO_WIDE, CONTENDED, CORRUPTED, DISK_FULL, Expected, Fault, INDEX_NEEDED,
-    INVALID_BODY, INVALID_COMMAND, INVALID_JSON, INVALID_MODULE, INVALID_NAME, INVALID_PARAMETER,
-    KEY_REUSED, Kind, MODULE_BROKEN, MODULE_FAULT, MODULE_LIMIT, MODULE_QUARANTINED,
-    MODULE_THROTTLED, MODULE_TOO_COSTLY, More, NOT_FOLDABLE, OUTCOME_UNKNOWN, PAST_FAILED,
-    PROJECTION_STATE, Problem, QUERY_REFUSED, SHUTTING_DOWN, STILL_RUNNING, UNAVAILABLE,
-    UNKNOWN_AGGREGATE, UNKNOWN_COMMAND, UNKNOWN_MODULE, UNKNOWN_PARKED, UNKNOWN_PROJECTION,
-    UNKNOWN_QUERY, UNKNOWN_READ_MODEL, UNKNOWN_VERSION, VERSION_CONFLICT, VERSION_EXISTS,
+    CONDITION_TOO_WIDE, CONTENDED, CORRUPTED, DISK_FULL, EVENT_ID_REUSED, Expected, Fault,
+    INDEX_NEEDED, INVALID_BODY, INVALID_COMMAND, INVALID_JSON, INVALID_MODULE, INVALID_NAME,
+    INVALID_PARAMETER, INVALID_SCHEMA, KEY_REUSED, Kind, MODULE_BROKEN, MODULE_FAULT, MODULE_LIMIT,
+    MODULE_QUARANTINED, MODULE_THROTTLED, MODULE_TOO_COSTLY, More, NOT_FOLDABLE, OUTCOME_UNKNOWN,
+    PAST_FAILED, PROJECTION_STATE, Problem, QUERY_REFUSED, SCHEMA_BROKEN, SCHEMA_EXISTS,
+    SCHEMA_VIOLATION, SHUTTING_DOWN, STILL_RUNNING, UNAVAILABLE, UNKNOWN_AGGREGATE,
+    UNKNOWN_COMMAND, UNKNOWN_MODULE, UNKNOWN_PARKED, UNKNOWN_PROJECTION, UNKNOWN_QUERY,
+    UNKNOWN_READ_MODEL, UNKNOWN_VERSION, VERSION_CONFLICT, VERSION_EXISTS,
 };
 
 impl From<NameError> for Problem {
@@ -37,7 +39,7 @@ impl From<NameError> for Problem {
 impl From<JsonError> for Problem {
     fn from(error: JsonError) -> Self {
         let detail = format!("the body is not JSON that can be stored: {error}");
-        let fault = Fault { pointer: None, offset: Some(error.offset), detail: error.reason };
+        let fault = Fault::at_byte(Some(error.offset), error.reason);
         Self::new(&INVALID_JSON, detail).with(More { errors: vec![fault], ..More::default() })
     }
 }
@@ -103,6 +105,8 @@ impl From<CommandError> for Problem {
             }
             CommandError::Contended { .. } => Self::new(&CONTENDED, detail),
             CommandError::KeyReused => Self::new(&KEY_REUSED, detail),
+            CommandError::EventReused { .. } => Self::new(&EVENT_ID_REUSED, detail),
+            CommandError::EventUnfit { .. } => Self::new(&SCHEMA_VIOLATION, detail),
             CommandError::StillRunning => Self::new(&STILL_RUNNING, detail),
             CommandError::ModuleFault { module, .. } => of_module(&MODULE_FAULT, module, None),
             CommandError::ModuleLimit { module, limit } => {
@@ -286,6 +290,29 @@ impl From<LimitsError> for Problem {
                 Self::new(&INVALID_BODY, detail).with(More { errors, ..More::default() })
             }
             LimitsError::Activate(error) => error.into(),
+        }
+    }
+}
+
+impl From<DeclareError> for Problem {
+    fn from(error: DeclareError) -> Self {
+        let detail = error.to_string();
+        match error {
+            DeclareError::Invalid(_) | DeclareError::TooMany => Self::new(&INVALID_SCHEMA, detail),
+            DeclareError::Exists => Self::new(&SCHEMA_EXISTS, detail),
+            DeclareError::Broken(broken) => {
+                let position = broken.first().map(|(position, _)| *position);
+                let fault = |(position, found): (u64, Violation)| Fault {
+                    position: Some(position),
+                    ..Fault::at(found.pointer, found.detail)
+                };
+                let errors = broken.into_iter().map(fault).collect();
+                Self::new(&SCHEMA_BROKEN, detail).with(More { position, errors, ..More::default() })
+            }
+            DeclareError::Left => Self::new(&SHUTTING_DOWN, detail),
+            DeclareError::Read(error) => error.into(),
+            DeclareError::Log(AppendError::NotAccepted(refusal)) => refusal.into(),
+            DeclareError::Log(_) => Self::new(&OUTCOME_UNKNOWN, detail),
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::query::{Query, QueryItem};
 use crate::reads::{PageLimits, Span};
 use crate::storage::log::Direction;
 
+use super::accept::accepted;
 use super::answer::Answer;
 use super::app::Shared;
 use super::body::read_json;
@@ -48,7 +49,8 @@ pub(super) async fn post(State(app): State<Shared>, request: Request) -> Answer 
     Params::parse(&parts.uri)?.end()?;
     let text = read_json(&parts.headers, body, &app.limits).await?;
     let (query, span, limits) = parse(&text, &app.limits)?;
-    let (end, events) = page_of_log(app, query, span, limits).await?;
+    let accepted = accepted(&parts.headers);
+    let (end, events) = page_of_log(app, query, (span, limits), accepted).await?;
     Ok(events.page(end.head, end.next, None))
 }
 

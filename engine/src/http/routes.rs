@@ -8,7 +8,8 @@ use super::app::{App, Shared};
 use super::error::{METHOD_NOT_ALLOWED, Problem, UNKNOWN_ROUTE};
 use super::{
     appends, backup, bulk, checkpoints, command, decisions, events, guest_queries, health, history,
-    modules, parked, projections, projections_past, queries, read_models, states, streams, verify,
+    modules, parked, projections, projections_past, queries, read_models, schemas, states, streams,
+    verify,
 };
 
 /// All routes.
@@ -51,6 +52,8 @@ pub(super) fn router(app: App) -> Router {
         .route("/v1/parked", get(parked::list))
         .route("/v1/parked/{id}/retry", post(parked::retry))
         .route("/v1/parked/{id}/discard", post(parked::discard))
+        .route("/v1/schemas", get(schemas::list))
+        .route("/v1/schemas/{type}/{version}", get(schemas::one).put(schemas::declare))
         .route("/v1/modules", get(modules::list).post(modules::upload))
         .route("/v1/modules/{name}", get(modules::one))
         .route("/v1/modules/{name}/versions/{version}", get(modules::version))

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::decision::{CommandRecord, Decision, Hash, Kind, ModuleRef, Outcome};
-use crate::event::{EventId, JSON, RecordedEvent};
+use crate::event::{EventId, JSON, RecordedEvent, UNSTATED};
 
 /// Who decided.
 #[derive(Serialize)]
@@ -58,7 +58,10 @@ pub(super) struct EventView<'a> {
     position: u64,
     decision: u64,
     #[serde(serialize_with = "text")]
-    id: EventId,
+    id: EventId<'a>,
+    /// Where it is from, if it was given its id there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'a str>,
     r#type: &'a str,
     schema_version: u32,
     stream: Option<&'a str>,
@@ -66,7 +69,7 @@ pub(super) struct EventView<'a> {
     time: Time,
     recorded_at: Time,
     tags: &'a [&'a str],
-    datacontenttype: &'a str,
+    datacontenttype: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,25 +78,40 @@ pub(super) struct EventView<'a> {
     causation_id: Option<&'a str>,
     command_id: Option<&'a str>,
     module: Option<ModuleView<'a>>,
+    /// Attributes that it brought along and that have no other place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extensions: Option<&'a RawValue>,
+}
+
+/// What an event belongs to: conversation, direct cause, command.
+pub(super) type Ids<'a> = (Option<&'a str>, Option<&'a str>, Option<&'a str>);
+
+/// What the event brought along goes before what its record says.
+pub(super) fn ids_of<'a>(decision: &'a Decision<'a>, event: &'a RecordedEvent<'a>) -> Ids<'a> {
+    let ids = match &decision.kind {
+        Kind::Command(record) => {
+            let context = &record.context;
+            (Some(context.correlation_id), Some(context.causation_id), Some(record.command_id))
+        }
+        Kind::Append(record) => (record.correlation_id, record.causation_id, record.command_id),
+        Kind::Activation(_) | Kind::Act(_) => (None, None, None),
+    };
+    let Some(origin) = &event.origin else { return ids };
+    (origin.correlation_id.as_deref().or(ids.0), origin.causation_id.as_deref().or(ids.1), ids.2)
 }
 
 impl<'a> EventView<'a> {
     pub(super) fn new(decision: &'a Decision<'a>, event: &'a RecordedEvent<'a>) -> Self {
         let command = command_of(decision);
-        let correlation = match &decision.kind {
-            Kind::Command(record) => {
-                let context = &record.context;
-                let ids = (context.correlation_id, context.causation_id, record.command_id);
-                (Some(ids.0), Some(ids.1), Some(ids.2))
-            }
-            Kind::Append(record) => (record.correlation_id, record.causation_id, record.command_id),
-            Kind::Activation(_) | Kind::Act(_) => (None, None, None),
-        };
+        let ids = ids_of(decision, event);
+        let origin = event.origin.as_deref();
+        let extensions = origin.filter(|origin| !origin.extensions.is_empty());
         let data = (event.content_type == JSON).then(|| raw(event.data)).flatten();
         Self {
             position: event.position,
             decision: decision.header.decision,
             id: event.id,
+            source: origin.map(|origin| &*origin.source),
             r#type: event.event_type,
             schema_version: event.schema_version,
             stream: event.stream,
@@ -101,13 +119,14 @@ impl<'a> EventView<'a> {
             time: Time(event.time_ms),
             recorded_at: Time(decision.header.recorded_at_ms),
             tags: &event.tags,
-            datacontenttype: event.content_type,
+            datacontenttype: Some(event.content_type).filter(|text| *text != UNSTATED),
             data,
             data_base64: data.is_none().then(|| STANDARD.encode(event.data)),
-            correlation_id: correlation.0,
-            causation_id: correlation.1,
-            command_id: correlation.2,
+            correlation_id: ids.0,
+            causation_id: ids.1,
+            command_id: ids.2,
             module: command.map(|command| ModuleView::new(&command.module)),
+            extensions: extensions.and_then(|origin| raw(origin.extensions.as_bytes())),
         }
     }
 }
@@ -362,6 +381,7 @@ mod tests {
             tags: ["a\"b"].into_iter().collect(),
             decided_at_ms: 1_700_000_000_000,
             time_ms: 1_700_000_000_000,
+            origin: None,
         };
         let kind = Kind::Activation(ActivationRecord { module: "m", version: None, caller: None });
         let decision = Decision { header, kind, events: Vec::new() };

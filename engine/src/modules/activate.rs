@@ -228,7 +228,7 @@ impl Modules {
                 (manifest, schemas),
                 (component.clone(), self.meter(version.digest, guests)),
                 before.as_deref(),
-                &base.log,
+                (&base.log, &base.rules),
                 &workers,
                 &base.clock,
                 &base.spawner,

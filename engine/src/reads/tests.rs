@@ -81,6 +81,7 @@ fn command(stream: &str, version: u64, events: usize) -> Draft {
         data: b"{}".to_vec(),
         tags: Vec::new(),
         time_ms: None,
+        origin: None,
     };
     let record = CommandRecord {
         command_id: "c",

@@ -26,6 +26,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use super::disk::Disk;
 use super::log::{Direction, Head};
 use crate::decision::{Decision, Hash, Kind};
+use crate::event::derived_at_ms;
 use crate::query::Query;
 use file::IndexFile;
 use find::{Plan, Search};
@@ -40,8 +41,9 @@ pub(super) use pending::Labels;
 /// What the index may use. Each has a default with a reason.
 #[derive(Clone, Copy, Debug)]
 pub struct IndexLimits {
-    /// Records in memory before they are flushed. 16,384: a flush amortises its fsync, and what a
-    /// crash leaves to be indexed again takes less than a tenth of a second.
+    /// Records in memory before they are flushed; one of several events counts as many. 16,384: a
+    /// flush amortises its fsync, and what a crash leaves to be indexed again takes less than a
+    /// tenth of a second.
     pub fresh_records: usize,
     /// Command ids older than this are new again, in milliseconds. 7 days: longer than any
     /// client's retries.
@@ -189,6 +191,35 @@ impl Index {
         }
     }
 
+    /// The record of an event that was given its id elsewhere.
+    pub(super) fn given(&self, source: &str, id: &str) -> Result<Option<u64>, IndexError> {
+        let key = event_key(source, id);
+        let fresh = self.layers.read().memory().find_map(|fresh| fresh.given.get(&key).copied());
+        match fresh {
+            Some(decision) => Ok(Some(decision)),
+            None => self.file.given(key),
+        }
+    }
+
+    /// The record of the newest act of a name about each subject.
+    pub(super) fn acts(&self, act: &str) -> Result<BTreeMap<String, u64>, IndexError> {
+        let prefix = act_key(act, "");
+        // Memory first: what is flushed meanwhile is then in the file.
+        let fresh: Vec<_> = self
+            .layers
+            .read()
+            .memory()
+            .flat_map(|fresh| fresh.acts.range(prefix.clone()..))
+            .filter_map(|(key, decision)| Some((key.strip_prefix(&prefix)?.to_owned(), *decision)))
+            .collect();
+        let mut newest = BTreeMap::new();
+        for (subject, decision) in self.file.acts(&prefix)?.into_iter().chain(fresh) {
+            let known = newest.entry(subject).or_insert(decision);
+            *known = decision.max(*known);
+        }
+        Ok(newest)
+    }
+
     /// The record of the newest act of a name about a subject.
     pub(super) fn act(&self, act: &str, subject: &str) -> Result<Option<u64>, IndexError> {
         let key = act_key(act, subject);
@@ -281,7 +312,7 @@ impl Index {
     }
 }
 
-/// Neither part contains a slash.
+/// No name of an act contains a slash.
 fn act_key(act: &str, subject: &str) -> String {
     format!("{act}/{subject}")
 }
@@ -293,6 +324,22 @@ fn command_key(caller: Option<&str>, command_id: &str) -> u128 {
     hasher.update(caller.unwrap_or_default().as_bytes());
     hasher.update(&[0, u8::from(caller.is_some())]);
     hasher.update(command_id.as_bytes());
+    first_half(&hasher)
+}
+
+/// Source and id of an event, as one number that does not collide. That of an id with a time in it
+/// (UUID version 7) begins with the time, so that those of one import lie together.
+fn event_key(source: &str, id: &str) -> u128 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(source.as_bytes()).update(&[0]).update(id.as_bytes());
+    let hash = first_half(&hasher);
+    match derived_at_ms(id) {
+        Some(ms) => (u128::from(ms) << 80) | (hash >> 48),
+        None => hash,
+    }
+}
+
+fn first_half(hasher: &blake3::Hasher) -> u128 {
     let mut half = [0; 16];
     for (to, from) in half.iter_mut().zip(hasher.finalize().as_bytes()) {
         *to = *from;

@@ -8,6 +8,7 @@ mod chain;
 mod copy;
 mod error;
 mod file;
+mod found;
 mod group;
 mod journal;
 mod pace;
@@ -213,15 +214,6 @@ impl Log {
     pub fn active_modules(&self) -> Vec<(String, String, Hash)> {
         let active = self.shared.index.active().into_iter();
         active.map(|(name, (version, digest))| (name, version, digest)).collect()
-    }
-
-    /// The record of the newest act of a name about a subject, if there was one.
-    ///
-    /// # Errors
-    /// [`ReadError`] when the index or the record cannot be read.
-    pub fn newest_act(&self, act: &str, subject: &str) -> Result<Option<Bytes>, ReadError> {
-        let decision = self.shared.index.act(act, subject)?;
-        decision.map_or(Ok(None), |decision| self.record(decision))
     }
 
     /// Hands work to the writer, waiting while its queue is full. The answer comes through the

@@ -42,6 +42,7 @@ impl Sample {
                 data: b"{}".to_vec(),
                 tags: vec![Tag::parse("all").expect("valid")],
                 time_ms: None,
+                origin: None,
             };
             (event, stream_of(position).map(|text| StreamId::parse(text).expect("valid")))
         };

@@ -100,6 +100,7 @@ fn event(number: u32, part: u32) -> (NewEvent, Option<StreamId>) {
         data: format!("{{\"number\":{number},\"part\":{part},\"text\":\"{text}\"}}").into_bytes(),
         tags: vec![Tag::parse(&format!("of:{}", number % 5)).expect("valid")],
         time_ms: None,
+        origin: None,
     };
     (event, Some(StreamId::parse(&format!("things-{}", number % 7)).expect("valid")))
 }

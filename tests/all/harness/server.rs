@@ -214,6 +214,10 @@ impl Client {
         self.try_send("GET", path, &[], None)
     }
 
+    pub fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.try_send("GET", path, headers, None).expect("answers")
+    }
+
     pub fn post(&self, path: &str, body: &Value) -> Answer {
         self.post_with(path, body, &[])
     }

@@ -32,6 +32,7 @@ impl Events {
             data: format!("{{\"note\":\"{text}\"}}").into_bytes(),
             tags: Vec::new(),
             time_ms: None,
+            origin: None,
         };
         Ok(Self { streams: streams.collect::<Result<_, _>>()?, event: Arc::new(event) })
     }

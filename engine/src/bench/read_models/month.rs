@@ -63,6 +63,7 @@ fn flight_events(flight: &Flight) -> anyhow::Result<Vec<NewEvent>> {
             data: data.to_string().into_bytes(),
             tags: Vec::new(),
             time_ms: None,
+            origin: None,
         })
     };
     commands.into_iter().map(event).collect()

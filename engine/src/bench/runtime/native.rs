@@ -134,6 +134,7 @@ impl Worker {
             data: crate::json::compact(&data)?.into_owned().into_bytes(),
             tags: Vec::new(),
             time_ms: None,
+            origin: None,
         };
         let hash = |state: &str| *blake3::hash(state.as_bytes()).as_bytes();
         let id = command.command_id.as_str();

@@ -5,6 +5,7 @@ use crate::commands::Command;
 use crate::commands::error::CommandError;
 use crate::commands::record::{checked_events, exceeded};
 use crate::event::NewEvent;
+use crate::event_schemas::InForce;
 use crate::runtime::{self, GuestError};
 
 impl Worker {
@@ -20,7 +21,7 @@ impl Worker {
     /// The events that a guest answered, if they are what may be stored.
     pub(super) fn storable(
         &self,
-        aggregate: &str,
+        (aggregate, rules): (&str, &InForce),
         answered: Vec<runtime::NewEvent>,
     ) -> Result<Vec<NewEvent>, CommandError> {
         if let Some(limit) = exceeded(&answered, &self.limits) {
@@ -29,12 +30,16 @@ impl Worker {
         let events = checked_events(answered).map_err(|reason| self.fault(reason))?;
         for event in &events {
             let kind = (event.event_type.as_str(), event.schema_version);
-            let fitted = self.identity.schemas.event(aggregate, kind, &event.data);
-            if let Some(found) = fitted.err().and_then(|found| found.into_iter().next()) {
-                return Err(self.fault(format!(
-                    "the data of its event {:?} does not fit its own schema at {:?}: {}",
-                    kind.0, found.pointer, found.detail
-                )));
+            let own = self.identity.schemas.event(aggregate, kind, &event.data);
+            for (whose, fitted) in
+                [("its own schema", own), ("the type's schema", rules.check(event))]
+            {
+                if let Some(found) = fitted.err().and_then(|found| found.into_iter().next()) {
+                    return Err(self.fault(format!(
+                        "the data of its event {:?} does not fit {whose} at {:?}: {}",
+                        kind.0, found.pointer, found.detail
+                    )));
+                }
             }
         }
         Ok(events)

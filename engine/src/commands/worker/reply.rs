@@ -1,15 +1,12 @@
 //! From the writer's answers to those who wait for a decision.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
 use super::{Attempt, Reply};
 use crate::commands::error::CommandError;
-use crate::commands::idempotency::Running;
 use crate::storage::log::{AppendError, AppendReply, Appended};
 
-pub(super) fn on_appended(running: Option<Arc<Running>>, reply: Reply<Bytes>) -> AppendReply {
+pub(super) fn on_appended(held: impl Send + 'static, reply: Reply<Bytes>) -> AppendReply {
     Box::new(move |answer| {
         let answer = match answer {
             Ok(Appended::Record(record)) => Ok(record),
@@ -17,7 +14,7 @@ pub(super) fn on_appended(running: Option<Arc<Running>>, reply: Reply<Bytes>) ->
             Err(error) => Err(attempt(error)),
         };
         // The id is free for a retry before the client can send one.
-        drop(running);
+        drop(held);
         // A client that went away is no reason to fail.
         drop(reply.send(answer));
     })

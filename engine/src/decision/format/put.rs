@@ -2,7 +2,7 @@
 
 use crate::decision::wire::{put_bytes, put_int, put_len, put_option};
 use crate::decision::{AppendRecord, CommandRecord, Outcome, Saw};
-use crate::event::{JSON, NewEvent};
+use crate::event::{JSON, NewEvent, Origin};
 
 pub(super) fn put_command(out: &mut Vec<u8>, record: &CommandRecord<'_>) {
     put_bytes(out, record.command_id.as_bytes());
@@ -79,4 +79,13 @@ pub(super) fn put_event(out: &mut Vec<u8>, event: &NewEvent) {
         put_bytes(out, tag.as_str().as_bytes());
     }
     put_option(out, event.time_ms, put_int);
+}
+
+pub(super) fn put_origin(out: &mut Vec<u8>, origin: &Origin<'_>) {
+    put_bytes(out, origin.source.as_bytes());
+    put_bytes(out, origin.id.as_bytes());
+    for text in [&origin.correlation_id, &origin.causation_id] {
+        put_option(out, text.as_ref(), |out, text| put_bytes(out, text.as_bytes()));
+    }
+    put_bytes(out, origin.extensions.as_bytes());
 }

@@ -1,12 +1,14 @@
 //! Reading the fields of a record, in their order, trusting none of them.
 
+use std::borrow::Cow;
+
 use super::Header;
 use crate::decision::wire::{Damage, Reader};
 use crate::decision::{
     ActRecord, ActivationRecord, AppendRecord, CommandRecord, ModuleRef, Outcome, RecordedContext,
     Rejection, Saw,
 };
-use crate::event::{EventId, Few, JSON, RecordedEvent};
+use crate::event::{EventId, Few, JSON, Origin, RecordedEvent};
 
 pub(super) fn read_command<'a>(reader: &mut Reader<'a>) -> Result<CommandRecord<'a>, Damage> {
     Ok(CommandRecord {
@@ -102,12 +104,21 @@ pub(super) fn read_events<'a>(
     reader: &mut Reader<'a>,
     header: &Header,
     place: &Place<'a>,
+    has_origins: bool,
 ) -> Result<Vec<RecordedEvent<'a>>, Damage> {
     // A count is a claim until the events are there: it only sizes a bounded first allocation.
     let expected = usize::try_from(header.event_count).unwrap_or(usize::MAX);
     let mut events = Vec::with_capacity(expected.min(1024));
     for index in 0..header.event_count {
         read_event(reader, header, place, index, &mut events)?;
+        if has_origins
+            && let (Some(origin), Some(event)) = (reader.option(read_origin)?, events.last_mut())
+        {
+            if let Cow::Borrowed(id) = origin.id {
+                event.id = EventId::Given(id);
+            }
+            event.origin = Some(Box::new(origin));
+        }
     }
     Ok(events)
 }
@@ -153,6 +164,17 @@ fn read_event<'a>(
         tags,
         decided_at_ms,
         time_ms: time_ms.unwrap_or(decided_at_ms),
+        origin: None,
     });
     Ok(())
+}
+
+fn read_origin<'a>(reader: &mut Reader<'a>) -> Result<Origin<'a>, Damage> {
+    Ok(Origin {
+        source: Cow::Borrowed(reader.text()?),
+        id: Cow::Borrowed(reader.text()?),
+        correlation_id: reader.option(Reader::text)?.map(Cow::Borrowed),
+        causation_id: reader.option(Reader::text)?.map(Cow::Borrowed),
+        extensions: Cow::Borrowed(reader.text()?),
+    })
 }

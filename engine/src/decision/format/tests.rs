@@ -1,6 +1,6 @@
 use super::*;
 use crate::decision::{ModuleRef, Outcome, RecordedContext, Rejection, Saw};
-use crate::event::JSON;
+use crate::event::{EventId, JSON, Origin};
 use crate::names::{EventType, Tag};
 
 fn header(event_count: u32) -> Header {
@@ -22,6 +22,7 @@ fn events() -> Vec<NewEvent> {
             data: br#"{"amount":9007199254740993}"#.to_vec(),
             tags: vec![Tag::parse("owner:42").expect("valid")],
             time_ms: None,
+            origin: None,
         },
         NewEvent {
             event_type: EventType::parse("Photographed").expect("valid"),
@@ -30,6 +31,7 @@ fn events() -> Vec<NewEvent> {
             data: vec![0, 255, 1],
             tags: Vec::new(),
             time_ms: Some(1_234),
+            origin: None,
         },
     ]
 }
@@ -122,6 +124,34 @@ fn a_direct_append_comes_back_with_each_event_in_its_place() {
     assert_eq!((second.stream, second.stream_version, second.position), (None, 0, 42));
     // Without a time of the client's, it is the recorded one.
     assert_eq!((first.time_ms, second.time_ms), (1_700, 1_234));
+}
+
+#[test]
+fn an_event_comes_back_with_what_it_brought_along() {
+    let origin = Origin {
+        source: "/shop/1".into(),
+        id: "a-1".into(),
+        correlation_id: Some("talk".into()),
+        causation_id: None,
+        extensions: r#"{"zone":"north"}"#.into(),
+    };
+    let [mut first, second] = <[_; 2]>::try_from(events()).expect("two");
+    first.origin = Some(Box::new(origin.clone()));
+    let events = [first, second];
+    let record = AppendRecord::default();
+    let bytes = finished(&Draft::append(&record, events.iter().zip([None, Some(("a-1", 1))])));
+    let decision = parse(&bytes).expect("whole");
+    let [first, second] = &*decision.events else { panic!("{decision:?}") };
+    assert_eq!((first.id, first.origin.as_deref()), (EventId::Given("a-1"), Some(&origin)));
+    assert!(second.origin.is_none() && matches!(second.id, EventId::Derived(_)));
+    assert_eq!((second.stream, second.data), (Some("a-1"), &[0, 255, 1][..]));
+    // What a later version may say there is not passed over.
+    let mut later = bytes;
+    later[7] = 2;
+    let end = later.len() - 4;
+    let checksum = crc32fast::hash(&later[..end]).to_be_bytes();
+    later[end..].copy_from_slice(&checksum);
+    assert_eq!(parse(&later), Err(Damage("flags this version of Factum does not know")));
 }
 
 #[test]

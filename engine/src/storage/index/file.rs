@@ -29,6 +29,8 @@ pub(super) const STREAMS: TableDefinition<'_, Bytes, Bytes> = TableDefinition::n
 pub(super) const COMMANDS: TableDefinition<'_, u128, u64> = TableDefinition::new("commands");
 /// Decision -> the key of its command id and its recorded time: the order of forgetting.
 pub(super) const ARRIVALS: TableDefinition<'_, u64, (u128, u64)> = TableDefinition::new("arrivals");
+/// Source and id of an event that was given them elsewhere, hashed -> decision. None is forgotten.
+pub(super) const GIVEN: TableDefinition<'_, u128, u64> = TableDefinition::new("given");
 /// Module -> active version and digest.
 const ACTIVE: TableDefinition<'_, &str, Bytes> = TableDefinition::new("active");
 /// Act and subject -> decision of the newest one.
@@ -113,8 +115,24 @@ impl IndexFile {
         Ok(self.view()?.commands.get(key)?.map(|row| row.value()))
     }
 
+    pub(super) fn given(&self, key: u128) -> Result<Option<u64>, IndexError> {
+        Ok(self.view()?.given.get(key)?.map(|row| row.value()))
+    }
+
     pub(super) fn act(&self, key: &str) -> Result<Option<u64>, IndexError> {
         Ok(self.view()?.acts.get(key)?.map(|row| row.value()))
+    }
+
+    /// Subject and decision of the newest act of a name about each subject.
+    pub(super) fn acts(&self, prefix: &str) -> Result<Vec<(String, u64)>, IndexError> {
+        let view = self.view()?;
+        let mut found = Vec::new();
+        for row in view.acts.range(prefix..)? {
+            let (key, decision) = row?;
+            let Some(subject) = key.value().strip_prefix(prefix) else { break };
+            found.push((subject.to_owned(), decision.value()));
+        }
+        Ok(found)
     }
 
     /// Gives the database to who looks at all of it.
@@ -152,6 +170,7 @@ pub(super) fn open_database(disk: &Disk, path: &Path) -> Result<Database, IndexE
     write.open_table(STREAMS)?;
     write.open_table(COMMANDS)?;
     write.open_table(ARRIVALS)?;
+    write.open_table(GIVEN)?;
     write.open_table(ACTIVE)?;
     write.open_table(ACTS)?;
     write.open_table(META)?;
@@ -201,6 +220,12 @@ fn write(database: &Database, fresh: &Fresh, limits: &IndexLimits) -> Result<(),
                 value.extend_from_slice(&pack(block));
                 streams.insert(&*key(name.as_bytes(), first), &*value)?;
             }
+        }
+        let mut given = write.open_table(GIVEN)?;
+        let mut keys: Vec<_> = fresh.given.iter().collect();
+        keys.sort_unstable();
+        for (key, decision) in keys {
+            given.insert(key, decision)?;
         }
         let mut acts = write.open_table(ACTS)?;
         for (key, decision) in &fresh.acts {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::blocks::{Pair, at_or_after, at_or_before};
 use super::labels::{Label, for_each_label};
-use super::{Direction, Head, act_key, command_key};
+use super::{Direction, Head, act_key, command_key, event_key};
 use crate::decision::{Decision, Hash, Kind};
 
 /// A module's active version and digest; none when it was switched off.
@@ -21,13 +21,15 @@ pub(super) struct Fresh {
     pub(super) commands: HashMap<u128, u64>,
     /// The same, oldest first, with decision and recorded time.
     pub(super) arrivals: Vec<(u64, u128, u64)>,
+    /// The events that were given their ids elsewhere.
+    pub(super) given: HashMap<u128, u64>,
     /// Modules that were switched.
     pub(super) active: BTreeMap<String, Active>,
     /// The newest act of each name about each subject.
     pub(super) acts: BTreeMap<String, u64>,
     /// The newest record in it.
     pub(super) through: Head,
-    /// How many records are in it.
+    /// How many records are in it, or events, where a record has more than one.
     pub(super) records: usize,
     scratch: Label,
 }
@@ -46,6 +48,7 @@ impl Fresh {
             streams: HashMap::new(),
             commands: HashMap::new(),
             arrivals: Vec::new(),
+            given: HashMap::new(),
             active: BTreeMap::new(),
             acts: BTreeMap::new(),
             through,
@@ -65,6 +68,9 @@ impl Fresh {
                     None => drop(self.labels.insert(label.to_vec(), vec![pair])),
                 }
             });
+            if let Some(origin) = &event.origin {
+                self.given.insert(event_key(&origin.source, &origin.id), number);
+            }
             let Some(name) = event.stream else { continue };
             if !self.streams.contains_key(name) {
                 self.streams.insert(name.into(), FreshStream::default());
@@ -96,7 +102,7 @@ impl Fresh {
             self.acts.insert(act_key(record.act, record.subject), number);
         }
         self.through = Head { position: decision.head_after(), decision: number, hash };
-        self.records += 1;
+        self.records += decision.events.len().max(1);
     }
 
     /// The nearest event of a label at or beyond a position.

@@ -60,6 +60,7 @@ fn records(shapes: &[Shape]) -> Vec<Vec<u8>> {
                 data: b"{}".to_vec(),
                 tags: tags.iter().map(|at| Tag::parse(TAGS[*at]).expect("valid")).collect(),
                 time_ms: None,
+                origin: None,
             })
             .collect();
         let id = format!("command-{decision}");

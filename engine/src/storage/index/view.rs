@@ -3,7 +3,7 @@
 use redb::{Database, ReadableDatabase};
 
 use super::blocks::{Pair, at_or_after, at_or_before, unpack};
-use super::file::{ACTS, Bytes, COMMANDS, POSTINGS, STREAMS, key};
+use super::file::{ACTS, Bytes, COMMANDS, GIVEN, POSTINGS, STREAMS, key};
 use super::{Direction, IndexError};
 use crate::decision::wire::Reader;
 
@@ -18,6 +18,7 @@ pub(super) struct FileView {
     postings: redb::ReadOnlyTable<Bytes, Bytes>,
     streams: redb::ReadOnlyTable<Bytes, Bytes>,
     pub(super) commands: redb::ReadOnlyTable<u128, u64>,
+    pub(super) given: redb::ReadOnlyTable<u128, u64>,
     pub(super) acts: redb::ReadOnlyTable<&'static str, u64>,
 }
 
@@ -28,6 +29,7 @@ impl FileView {
             postings: read.open_table(POSTINGS)?,
             streams: read.open_table(STREAMS)?,
             commands: read.open_table(COMMANDS)?,
+            given: read.open_table(GIVEN)?,
             acts: read.open_table(ACTS)?,
         })
     }

@@ -163,6 +163,12 @@ impl LogFile {
         Ok(None)
     }
 
+    /// The key of the row that holds a record, or would if there were one.
+    pub(super) fn key_of(&self, decision: u64) -> Result<Option<u64>, ReadError> {
+        let key = |rows: &Rows, _| Ok(rows.holding(decision)?.map(|(first, _)| first));
+        self.read(decision, key).map(Option::flatten)
+    }
+
     /// The row that holds a record, or would if there were one. Of a closed file it is what the
     /// storage engine has in memory; the newest is copied, since its writer reuses what it frees.
     pub(super) fn row_of(&self, decision: u64) -> Result<Option<Group>, ReadError> {
@@ -220,7 +226,7 @@ impl LogFile {
         from_decision: u64,
         mut each: impl FnMut(Row<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut from = self.row_of(from_decision)?.map_or(from_decision, |row| row.first());
+        let mut from = self.key_of(from_decision)?.unwrap_or(from_decision);
         loop {
             let (mut failed, mut last) = (None, u64::MAX);
             self.read(from, |rows, end| {

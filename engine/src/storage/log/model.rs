@@ -213,6 +213,7 @@ fn ask(
         data: b"{}".to_vec(),
         tags: tag.iter().map(|at| Tag::parse(TAGS[*at]).expect("valid")).collect(),
         time_ms: None,
+        origin: None,
     };
     let events = events.iter().map(|(at, tag)| (event(tag), at.map(stream))).collect();
     let append = DirectAppend {

@@ -190,8 +190,7 @@ impl Stored {
     /// [`ReadError`] when one is missing or cannot be read.
     pub fn run(&self, from: u64, through: u64, most_bytes: usize) -> Result<Run, ReadError> {
         let mut run = Run { last: from - 1, bytes: Vec::with_capacity(most_bytes) };
-        let row = self.records().file.row_of(from)?;
-        let mut at = row.map_or(from, |row| row.first());
+        let mut at = self.records().file.key_of(from)?.unwrap_or(from);
         while run.last < through && (run.bytes.is_empty() || run.bytes.len() < most_bytes) {
             let next = run.last + 1;
             let missing = || ReadError::Damaged(format!("decision {next} is missing"));
@@ -240,7 +239,7 @@ impl Stored {
     fn unsettled(&self, from: u64) -> Result<Option<StoredPart>, ReadError> {
         let Some(group) = self.records().unsettled.from(from) else { return Ok(None) };
         let mut stored = Vec::with_capacity(group.bytes());
-        group.records_from(from).for_each(|(_, record)| stored.extend_from_slice(&record));
+        group.records_from(from).for_each(|(_, record)| stored.extend_from_slice(record));
         let table = row::table(&stored)?;
         stored.extend_from_slice(&table);
         Ok(Some(StoredPart {

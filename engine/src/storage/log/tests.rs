@@ -100,6 +100,7 @@ fn work(stream: &str, version: u64, id: &str, events: usize, outcome: Outcome<'_
         data: format!("{{\"id\":\"{id}\"}}").into_bytes(),
         tags: Vec::new(),
         time_ms: None,
+        origin: None,
     };
     let record = CommandRecord {
         command_id: id,
@@ -258,7 +259,7 @@ fn large_groups_are_cut_into_rows_and_read_back_in_order() {
     let (mut decision, mut seen) = (1, 0);
     while let Some(group) = store.log().group(decision).expect("reads") {
         for (number, record) in group.records_from(decision) {
-            assert_eq!(parse(&record).expect("whole").header.decision, number);
+            assert_eq!(parse(record).expect("whole").header.decision, number);
             seen += 1;
         }
         decision = group.last() + 1;
