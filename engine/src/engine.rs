@@ -88,10 +88,10 @@ impl Options {
 
     fn runtime(&self, cache: PathBuf) -> RuntimeOptions {
         RuntimeOptions {
-            guests: self.guests.clone(),
-            gate: self.gate.clone(),
+            guests: self.guests,
+            gate: self.gate,
             wasi: self.wasi,
-            compile: self.compile.clone(),
+            compile: self.compile,
             compiler: self.compiler.clone(),
             cache,
         }
@@ -167,6 +167,7 @@ impl Engine {
     /// [`StartError`] naming the cause; nothing was changed.
     pub fn open(options: Options) -> Result<Self, StartError> {
         let data_dir = upkeep::take(&options.data)?;
+        let runtime = options.runtime(data_dir.compiled());
         let spawner = Spawner::default();
         let (log, log_threads) = Log::open(
             data_dir.path(),
@@ -177,8 +178,7 @@ impl Engine {
         )
         .map_err(StartError::Log)?;
         let schemas = EventSchemas::open(&log).map_err(StartError::Other)?;
-        let runtime = Runtime::new(options.runtime(data_dir.compiled()), &spawner);
-        let runtime = runtime.map_err(StartError::Other)?;
+        let runtime = Runtime::new(runtime, &spawner).map_err(StartError::Other)?;
         let projections = Arc::new(Projections::new(
             log.clone(),
             data_dir.read_models(),
