@@ -8,7 +8,7 @@ pub mod format;
 pub(crate) mod wire;
 
 use crate::event::RecordedEvent;
-pub use format::{Draft, HEADER_BYTES, Header, parse};
+pub use format::{Draft, HEADER_BYTES, Header, parse, parse_checked};
 
 /// BLAKE3.
 pub type Hash = [u8; 32];

@@ -10,7 +10,7 @@ use super::changes::{StateChange, changes};
 use super::error::CommandError;
 use super::module::Identity;
 use super::record::checked_state;
-use crate::decision::{Decision, parse};
+use crate::decision::{Decision, parse_checked};
 use crate::event::{RecordedEvent, guest_data};
 use crate::names::{Key, Name, StreamId};
 use crate::runtime::{Event, GuestError, Instance, Live, State};
@@ -125,7 +125,7 @@ impl History {
         let mut before = self.inspect(&mut fold)?;
         let mut steps = Vec::new();
         for record in self.records(after, limit + 1)?.iter() {
-            let decision = parse(record).map_err(ReadError::from)?;
+            let decision = parse_checked(record).map_err(ReadError::from)?;
             for event in self.own(&decision, after) {
                 if steps.len() == limit || (bytes == 0 && !steps.is_empty()) {
                     return Ok((steps, true));
@@ -152,7 +152,7 @@ impl History {
         let mut fold = Fold { live, state: None, version: 0, position: 0 };
         loop {
             let records = self.records(fold.version, BATCH)?;
-            let decisions = records.iter().map(|record| parse(record));
+            let decisions = records.iter().map(|record| parse_checked(record));
             let decisions: Vec<_> = decisions.collect::<Result<_, _>>().map_err(ReadError::from)?;
             let mut events = Vec::new();
             for decision in &decisions {

@@ -199,10 +199,26 @@ pub fn parse_header(record: &[u8]) -> Result<Header, Damage> {
 /// # Errors
 /// [`Damage`] when the checksum or the shape is wrong.
 pub fn parse(record: &[u8]) -> Result<Decision<'_>, Damage> {
+    check(record)?;
+    parse_checked(record)
+}
+
+/// Compares a record with its checksum.
+///
+/// # Errors
+/// [`Damage`] when it does not match.
+pub fn check(record: &[u8]) -> Result<(), Damage> {
     let (body, checksum) = record.split_last_chunk::<4>().ok_or(Damage("cut short"))?;
-    if crc32fast::hash(body) != u32::from_be_bytes(*checksum) {
-        return Err(Damage("a checksum that does not match"));
-    }
+    let is_right = crc32fast::hash(body) == u32::from_be_bytes(*checksum);
+    if is_right { Ok(()) } else { Err(Damage("a checksum that does not match")) }
+}
+
+/// Reads a whole record that was compared with its checksum since it was read from the disk.
+///
+/// # Errors
+/// [`Damage`] when the shape is wrong.
+pub fn parse_checked(record: &[u8]) -> Result<Decision<'_>, Damage> {
+    let (body, _) = record.split_last_chunk::<4>().ok_or(Damage("cut short"))?;
     let header = parse_header(body)?;
     let mut reader = Reader::new(body.get(HEADER_BYTES..).ok_or(Damage("cut short"))?);
     let (kind, place) = match body.get(5) {

@@ -99,13 +99,17 @@ impl<'a> Reader<'a> {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    /// Nearly all integers are below 128.
+    /// Nearly all integers have one byte or two.
     #[inline]
     pub(crate) fn int(&mut self) -> Result<u64, Damage> {
-        match self.rest.split_first() {
-            Some((byte, rest)) if *byte < 0x80 => {
+        match self.rest {
+            [byte, rest @ ..] if *byte < 0x80 => {
                 self.rest = rest;
                 Ok(u64::from(*byte))
+            }
+            [low, high, rest @ ..] if *high < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(low & 0x7f) | u64::from(*high) << 7)
             }
             _ => self.long_int(),
         }

@@ -1,7 +1,7 @@
 //! Pages of one stream, by versions.
 
-use super::{Budget, PageLimits, Span, Take, parsed};
-use crate::decision::Decision;
+use super::{Budget, PageLimits, Span, Take};
+use crate::decision::{Decision, parse_checked};
 use crate::event::RecordedEvent;
 use crate::names::StreamId;
 use crate::storage::log::{Direction, Log, ReadError};
@@ -46,7 +46,7 @@ pub fn stream_page(
     while !page.is_done() {
         let before = page.at;
         for record in log.stream_records(stream.as_str(), before, direction, BATCH)?.iter() {
-            page.consider(&parsed(record)?);
+            page.consider(&parse_checked(record)?);
         }
         if page.at == before {
             let reason = format!("stream {stream} has a gap beside version {before}");

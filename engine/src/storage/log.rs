@@ -35,7 +35,7 @@ use tokio::sync::watch;
 
 use crate::clock::{Clock, Stopwatch};
 use crate::decision::Hash;
-use crate::decision::format::record_hash;
+use crate::decision::format::{check, record_hash};
 use crate::names::StreamId;
 use crate::query::Query;
 use crate::tasks::{Spawner, Thread};
@@ -293,7 +293,8 @@ impl Log {
     }
 
     /// The records that hold up to `limit` events of a stream, in the order of reading, beginning
-    /// after (or before) a version. The first and the last may also hold events outside.
+    /// after (or before) a version. The first and the last may also hold events outside. All were
+    /// compared with their checksums.
     ///
     /// # Errors
     /// [`ReadError`] when one is damaged or the file cannot be read.
@@ -315,6 +316,9 @@ impl Log {
         let records: Arc<[_]> = self.shared.records.records(&decisions)?.into();
         if let Some(decision) = decisions.get(records.len()) {
             return Err(ReadError::Damaged(format!("decision {decision} is missing")));
+        }
+        for record in records.iter() {
+            check(record)?;
         }
         self.shared.recent.put(stream, span, version, &records);
         Ok(records)

@@ -2,7 +2,7 @@
 
 use super::SubscriptionLimits;
 use crate::decision::format::parse_header;
-use crate::decision::{Decision, parse};
+use crate::decision::{Decision, parse, parse_checked};
 use crate::event::RecordedEvent;
 use crate::names::StreamId;
 use crate::query::Query;
@@ -153,7 +153,7 @@ impl<'a, F: FnMut(&Decision<'_>, &RecordedEvent<'_>)> Batch<'a, F> {
             )?;
             let mut is_beyond = false;
             for record in next.iter() {
-                let decision = parse(record)?;
+                let decision = parse_checked(record)?;
                 for event in of_stream(&decision, stream) {
                     is_beyond |= event.position > self.end;
                     let is_next = event.stream_version == *version + 1;

@@ -11,7 +11,7 @@ use super::events::{Events, Numbers};
 use super::filling::{Order, fill};
 use crate::bench::median;
 use crate::clock::Stopwatch;
-use crate::decision::parse;
+use crate::decision::{parse, parse_checked};
 use crate::storage::disk::Disk;
 use crate::storage::log::{Direction, Log};
 use crate::tasks::Thread;
@@ -123,7 +123,7 @@ fn stream(log: &Log, events: &Events, number: u64, direction: Direction) -> anyh
     let records = log.stream_records(stream.as_str(), from, direction, 100)?;
     let mut found = 0;
     for record in records.iter() {
-        let decision = parse(record)?;
+        let decision = parse_checked(record)?;
         found += decision.events.iter().filter(|e| e.stream == Some(stream.as_str())).count();
     }
     let took = started.elapsed();

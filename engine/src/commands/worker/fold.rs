@@ -49,7 +49,7 @@ impl Worker {
             }
             let decisions = records
                 .iter()
-                .map(|record| crate::decision::parse(record))
+                .map(|record| crate::decision::parse_checked(record))
                 .collect::<Result<Vec<_>, _>>()
                 .map_err(crate::storage::log::ReadError::from)?;
             let recorded: Vec<_> = decisions

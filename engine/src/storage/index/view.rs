@@ -62,7 +62,9 @@ impl FileView {
 
     /// A stream's newest version.
     pub(super) fn version(&self, stream: &str) -> Result<Option<u64>, IndexError> {
-        Ok(self.stream_block(stream, u64::MAX)?.map(|block| block.version))
+        let (least, most) = (key(stream.as_bytes(), 0), key(stream.as_bytes(), u64::MAX));
+        let row = self.streams.range::<&[u8]>(&*least..=&*most)?.next_back().transpose()?;
+        row.map(|(_, value)| Ok(Reader::new(value.value()).int()?)).transpose()
     }
 
     /// The block of a stream that holds the record with the event after `version`.
