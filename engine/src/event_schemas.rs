@@ -2,7 +2,8 @@
 //!
 //! Promises: once a schema was declared, no event of its type and version is recorded that does not
 //! fit it, and none was before; it never changes, and holds again after a restart. While one is
-//! tried against what is recorded it holds already, and ceases to if something breaks it.
+//! tried against what is recorded it holds already, and ceases to if something breaks it, but not
+//! where it is unknown whether it was declared.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -11,15 +12,15 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::RwLock;
 use serde_json::Value;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc};
 
-use crate::decision::{ActRecord, Draft, Kind, parse};
+use crate::decision::{ActRecord, Draft, Header, Kind, parse};
 use crate::event::{NewEvent, RecordedEvent};
 use crate::names::EventType;
 use crate::query::{Query, QueryItem};
 use crate::reads::{PageLimits, Span, log_page};
 use crate::schemas::{EventSchema, Violation};
-use crate::storage::log::{AppendError, Appended, Direction, Log, ReadError, Submission, Work};
+use crate::storage::log::{AppendError, Direction, Log, ReadError};
 use crate::tasks;
 
 /// The name of the act that declares one.
@@ -257,7 +258,10 @@ impl EventSchemas {
             true => self.try_and_record(&name, json, (schema, caller), progress).await,
             false => Err(DeclareError::Left),
         };
-        if declared.is_err() {
+        // One that may be in the log goes on holding, so that a restart finds nothing that breaks it.
+        let may_be_declared =
+            matches!(declared, Err(DeclareError::Log(AppendError::Unknown(_))) | Ok(_));
+        if !may_be_declared {
             // Nobody needs to wait: fewer schemas hold than are checked by.
             let (in_force, now) = in_force(before);
             self.rules.0.store(in_force);
@@ -288,29 +292,14 @@ impl EventSchemas {
         let subject = format!("{}@{}", name.0, name.1);
         let record =
             ActRecord { act: ACT, subject: &subject, value: &json, caller: caller.as_deref() };
-        let record = self.record(Draft::act(&record)).await.map_err(DeclareError::Log)?;
-        let (decision, recorded_at_ms) = record;
+        let recorded = self.log.append_alone(Draft::act(&record)).await;
+        let Header { decision, recorded_at_ms, .. } = recorded.map_err(DeclareError::Log)?;
         tracing::info!(schema = subject, decision, "a schema was declared");
         let declared = Declared { name: name.clone(), json, decision, recorded_at_ms };
         let declared = Arc::new(declared);
         let key = (name.0.to_string(), name.1);
         self.declared.write().insert(key, Arc::clone(&declared));
         Ok(Declaration { declared, known: false, tried })
-    }
-
-    async fn record(&self, draft: Draft) -> Result<(u64, u64), AppendError> {
-        let (send, answer) = oneshot::channel();
-        self.log.submit(Submission {
-            work: Work::Record { draft, expected: None },
-            lineages: Vec::new(),
-            reply: Box::new(move |answer| drop(send.send(answer))),
-        });
-        let lost = || AppendError::Unknown("the writer ended".into());
-        let Appended::Record(bytes) = answer.await.map_err(|_| lost())?? else {
-            return Err(lost());
-        };
-        let header = parse(&bytes).map(|decision| decision.header).map_err(|_| lost())?;
-        Ok((header.decision, header.recorded_at_ms))
     }
 }
 
@@ -362,4 +351,58 @@ fn try_recorded(
 fn first_fault(schema: &EventSchema, event: &RecordedEvent<'_>) -> Option<(u64, Violation)> {
     let found = schema.check(event.content_type, event.data).err()?;
     Some((event.position, found.into_iter().next()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::event::JSON;
+    use crate::storage::disk::Disk;
+    use crate::storage::log::LogLimits;
+    use crate::tasks::Spawner;
+
+    fn event(data: &str) -> NewEvent {
+        NewEvent {
+            event_type: EventType::parse("Paid").expect("valid"),
+            schema_version: 1,
+            content_type: JSON.into(),
+            data: data.into(),
+            tags: Vec::new(),
+            time_ms: None,
+            origin: None,
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn one_that_may_have_been_declared_holds_until_it_is_known() {
+        let (dir, disk) = (tempfile::tempdir().expect("a directory"), Disk::default());
+        let (limits, spawner) = (LogLimits::default(), Spawner::default());
+        let opened = Log::open_on(&disk, dir.path(), "store", limits, Clock::system(), &spawner);
+        let (log, _threads) = opened.expect("opens");
+        let schemas = EventSchemas::open(&log).expect("reads");
+        let declare = async || {
+            let name = (EventType::parse("Paid").expect("valid"), 1);
+            let (progress, _reports) = mpsc::channel(100);
+            schemas.declare(name, r#"{"type":"object"}"#.to_owned(), None, progress).await
+        };
+        let breaks = |data: &str| schemas.rules().now().check(&event(data)).is_err();
+        disk.fail_next_sync("log-journal");
+        let declared = declare().await;
+        assert!(
+            matches!(declared, Err(DeclareError::Log(AppendError::Unknown(_)))),
+            "{declared:?}"
+        );
+        assert!(breaks("[]") && !breaks("{}"));
+        for _ in 0..1_000 {
+            match declare().await {
+                Ok(_) => break,
+                // The log is being mended.
+                Err(error) => assert!(matches!(error, DeclareError::Log(_)), "{error:?}"),
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        assert_eq!(schemas.all().len(), 1);
+        assert!(breaks("[]"));
+    }
 }

@@ -48,8 +48,9 @@ impl Subject {
         let mut read_models = Vec::new();
         for entry in std::fs::read_dir(dir.read_models()).into_iter().flatten().flatten() {
             let path = entry.path();
-            let is_one = path.extension().is_some_and(|is| is == "redb" || is == "building");
-            if is_one {
+            // Those as of a position are removed by the next start.
+            let is_kept = |extension| ["redb", "building", "beside"].contains(&extension);
+            if path.extension().and_then(|extension| extension.to_str()).is_some_and(is_kept) {
                 let name = entry.file_name().to_string_lossy().into_owned();
                 read_models.push((name, checkpoint_of(&path).map_err(|error| error.to_string())));
             }

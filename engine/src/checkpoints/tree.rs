@@ -84,7 +84,7 @@ impl Tree {
 
     /// Takes in the whole tiles up to a record.
     pub(super) fn extend(&mut self, stored: &Stored, size: u64) -> Result<(), CheckpointError> {
-        let mut entries = Vec::new();
+        let (mut tiles, mut entries) = (Vec::new(), Vec::new());
         let (mut tile, mut from) = (Growing::default(), self.size() + 1);
         let whole = size / TILE * TILE;
         while from <= whole {
@@ -94,7 +94,7 @@ impl Tree {
                 tile.push(leaf(&hash));
                 if tile.size() == TILE {
                     let root = std::mem::take(&mut tile).root();
-                    self.tiles.push(root);
+                    tiles.push(root);
                     let mut entry = [root, hash].concat();
                     entry.extend_from_slice(&crc32fast::hash(&entry).to_be_bytes());
                     entries.extend_from_slice(&entry);
@@ -102,9 +102,18 @@ impl Tree {
             })?;
             from = run.last + 1;
         }
-        // What is lost of it in a crash is found to be and made again.
-        let append = || File::options().append(true).open(&self.path)?.write_all(&entries);
-        append().map_err(|error| CheckpointError::file(&self.path, error))
+        if tiles.is_empty() {
+            return Ok(());
+        }
+        // What is lost of it in a crash is found to be and made again; what an append that failed
+        // left is cut off.
+        let append = || {
+            self.cut()?;
+            File::options().append(true).open(&self.path)?.write_all(&entries)
+        };
+        append().map_err(|error| CheckpointError::file(&self.path, error))?;
+        self.tiles.append(&mut tiles);
+        Ok(())
     }
 
     fn size(&self) -> u64 {

@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
 use super::check::{Check, CheckError, CheckReport};
 use super::{ModuleVersion, Modules};
 use crate::commands::{ActiveModule, Meter, Routes};
-use crate::decision::{ActivationRecord, Draft, Hash, parse};
+use crate::decision::{ActivationRecord, Draft, Hash};
 use crate::names::Name;
 use crate::projections::Maker;
 use crate::runtime::GuestLimits;
 use crate::schemas::Schemas;
-use crate::storage::log::{AppendError, Appended, Submission, Work};
+use crate::storage::log::AppendError;
 
 /// What an activation did.
 #[derive(Clone, Debug)]
@@ -100,7 +98,8 @@ impl Modules {
             caller,
         };
         let draft = Draft::activation(&record);
-        let decision = self.record(draft).await.map_err(ActivateError::Log)?;
+        let header = self.base.log.append_alone(draft).await.map_err(ActivateError::Log)?;
+        let decision = header.decision;
         let (modules, name, started) = (Arc::clone(self), name.clone(), wanted.clone());
         blocking(move || match &started {
             Some(version) => modules.start(version).map_err(ActivateError::Broken),
@@ -196,23 +195,6 @@ impl Modules {
             tracing::warn!(module, stream, reason, "recorded events do not fold");
         }
         Ok(report)
-    }
-
-    /// Puts a record into the log and answers its number.
-    pub(super) async fn record(&self, draft: Draft) -> Result<u64, AppendError> {
-        let (send, answer) = oneshot::channel();
-        self.base.log.submit(Submission {
-            work: Work::Record { draft, expected: None },
-            lineages: Vec::new(),
-            reply: Box::new(move |answer| drop(send.send(answer))),
-        });
-        let lost = || AppendError::Unknown("the writer ended".into());
-        match answer.await.map_err(|_| lost())?? {
-            Appended::Record(bytes) => {
-                parse(&bytes).map(|decision| decision.header.decision).map_err(|_| lost())
-            }
-            Appended::Barrier => Err(lost()),
-        }
     }
 
     /// Starts a version's threads and sends commands and events its way.

@@ -160,9 +160,9 @@ impl Modules {
             return Err(LimitsError::Activate(unknown));
         }
         let record = ActRecord { act: ACT, subject: name.as_str(), value: json, caller };
-        let recorded = self.record(Draft::act(&record)).await;
-        let decision =
-            recorded.map_err(|error| LimitsError::Activate(ActivateError::Log(error)))?;
+        let recorded = self.base.log.append_alone(Draft::act(&record)).await;
+        let header = recorded.map_err(|error| LimitsError::Activate(ActivateError::Log(error)))?;
+        let decision = header.decision;
         self.limits.write().insert(name.to_string(), limits);
         let active = self.active.read().get(name.as_str()).cloned();
         if let Some(active) = active {

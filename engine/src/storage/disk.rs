@@ -35,6 +35,12 @@ impl Disk {
         Self { sync_delay, ..Self::default() }
     }
 
+    /// Lets the next sync of files whose names begin so fail.
+    #[cfg(test)]
+    pub(crate) fn fail_next_sync(&self, file: &str) {
+        self.faults.fail(file, faults::Call::Sync, 1);
+    }
+
     /// A disk on which nothing changes: what is written is kept in memory and gone with it.
     #[must_use]
     pub fn still() -> Self {

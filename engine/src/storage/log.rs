@@ -4,6 +4,7 @@
 //! checksum; after a failed commit nothing is acknowledged until the file was opened again.
 //! It knows records, streams and command ids, and nothing of what they mean.
 
+mod alone;
 mod chain;
 mod copy;
 mod error;

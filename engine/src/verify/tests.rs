@@ -9,7 +9,7 @@ use crate::checkpoints::{Checkpoints, Growing, Proof, ProofError, leaf, origin};
 use crate::clock::Clock;
 use crate::decision::format::{HEADER_BYTES, record_hash, split};
 use crate::decision::{AppendRecord, Draft, Header, parse};
-use crate::event::{JSON, NewEvent};
+use crate::event::{JSON, NewEvent, Origin};
 use crate::names::{EventType, StreamId, Tag};
 use crate::storage::log::{DirectAppend, Log, LogLimits, StoredPart, StoredRow, Submission, Work};
 use crate::tasks::{Spawner, Thread};
@@ -100,9 +100,19 @@ fn event(number: u32, part: u32) -> (NewEvent, Option<StreamId>) {
         data: format!("{{\"number\":{number},\"part\":{part},\"text\":\"{text}\"}}").into_bytes(),
         tags: vec![Tag::parse(&format!("of:{}", number % 5)).expect("valid")],
         time_ms: None,
-        origin: None,
+        origin: number.is_multiple_of(10).then(|| Box::new(elsewhere(number, part))),
     };
     (event, Some(StreamId::parse(&format!("things-{}", number % 7)).expect("valid")))
+}
+
+fn elsewhere(number: u32, part: u32) -> Origin<'static> {
+    Origin {
+        source: "/elsewhere".into(),
+        id: format!("{number}-{part}").into(),
+        correlation_id: None,
+        causation_id: None,
+        extensions: "".into(),
+    }
 }
 
 #[test]
@@ -261,6 +271,45 @@ fn an_index_that_lacks_or_has_more_than_the_log_says_is_found() {
         let report = store.verify();
         assert!(report.first_damage.is_none());
         assert!(report.faults.iter().all(|f| f.part == "index") && !report.sound, "{report:?}");
+    }
+}
+
+#[test]
+fn an_index_that_forgot_an_id_that_was_given_elsewhere_is_found() {
+    let mut store = Store::new();
+    store.append(0..200);
+    store.close();
+    let definition: TableDefinition<'_, u128, u64> = TableDefinition::new("given");
+    let database = Database::open(store.path("index.redb")).expect("opens");
+    let write = database.begin_write().expect("begins");
+    let popped =
+        write.open_table(definition).expect("a table").pop_first().expect("pops").is_some();
+    assert!(popped, "it has none");
+    write.commit().expect("commits");
+    drop(database);
+    let report = store.verify();
+    let details: Vec<_> = report.faults.iter().map(|fault| &*fault.detail).collect();
+    assert!(matches!(details[..], [detail] if detail.contains("given elsewhere")), "{details:?}");
+}
+
+#[test]
+fn a_read_model_that_cannot_be_read_is_found_whatever_it_is_for() {
+    let mut store = Store::new();
+    store.append(0..20);
+    store.close();
+    let kept = ["sums-1.redb", "sums-2.building", "sums-3.beside"];
+    let dir = store.path("read_models");
+    std::fs::create_dir_all(&dir).expect("creates");
+    for name in kept.into_iter().chain(["sums-1-7.past"]) {
+        std::fs::write(dir.join(name), b"no database").expect("writes");
+    }
+    let report = store.verify();
+    let mut found: Vec<_> =
+        report.faults.iter().map(|fault| (&*fault.part, &*fault.detail)).collect();
+    found.sort_unstable();
+    assert_eq!(found.len(), kept.len(), "{found:?}");
+    for ((part, detail), name) in found.into_iter().zip(kept) {
+        assert!(part == "read_model" && detail.starts_with(name), "{detail}");
     }
 }
 

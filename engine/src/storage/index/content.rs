@@ -11,7 +11,7 @@ use std::path::Path;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 
 use super::blocks::Pair;
-use super::file::{ACTS, ARRIVALS, COMMANDS, POSTINGS, STREAMS, open_database, start};
+use super::file::{ACTS, ARRIVALS, COMMANDS, GIVEN, POSTINGS, STREAMS, open_database, start};
 use super::fresh::{Active, Fresh};
 use super::view::read_stream_block;
 use super::{ActiveModules, Head, Index, IndexError, blocks};
@@ -77,6 +77,7 @@ pub struct IndexTally {
     /// The newest version of each stream: what a record adds, the next one takes away.
     versions: u128,
     arrivals: Spans,
+    given: Spans,
     active: BTreeMap<String, Active>,
     acts: BTreeMap<String, u64>,
 }
@@ -92,7 +93,7 @@ impl IndexTally {
 
     fn sum_up(&mut self) {
         let through = self.gathered.through;
-        let Fresh { labels, streams, arrivals, active, acts, .. } =
+        let Fresh { labels, streams, arrivals, given, active, acts, .. } =
             std::mem::replace(&mut self.gathered, Fresh::after(through));
         for (label, pairs) in &labels {
             let seed = seed(label);
@@ -110,6 +111,7 @@ impl IndexTally {
                 self.arrivals.add(*decision, mix(*key, (*decision, *recorded_at_ms)));
             }
         }
+        given.iter().for_each(|(key, at)| self.given.add(*at, mix(*key, (*at, 0))));
         self.active.extend(active);
         self.acts.extend(acts);
     }
@@ -188,6 +190,7 @@ impl IndexContent {
             streams: Spans::default(),
             versions: 0,
             arrivals: Spans::default(),
+            given: Spans::default(),
             active: BTreeMap::new(),
             acts: BTreeMap::new(),
         })
@@ -212,6 +215,7 @@ impl IndexContent {
             tally.labels.difference(&self.labels()?, "entries of types, tags and categories"),
             tally.streams.difference(&streams, "entries of streams"),
             tally.arrivals.difference(&arrivals, "entries of command ids"),
+            tally.given.difference(&self.given()?, "entries of ids given elsewhere"),
         ]
         .into_iter()
         .flatten()
@@ -264,6 +268,15 @@ impl IndexContent {
             block.records.iter().for_each(|pair| spans.add(pair.1, mix(seed, *pair)));
         }
         Ok((spans, versions.wrapping_add(newest)))
+    }
+
+    fn given(&self) -> Result<Spans, IndexError> {
+        let mut spans = Spans::default();
+        for row in self.read.open_table(GIVEN)?.iter()? {
+            let (key, decision) = row?;
+            spans.add(decision.value(), mix(key.value(), (decision.value(), 0)));
+        }
+        Ok(spans)
     }
 
     /// The order of forgetting, and whether each id leads to its newest record.
