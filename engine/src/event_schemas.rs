@@ -258,7 +258,7 @@ impl EventSchemas {
             true => self.try_and_record(&name, json, (schema, caller), progress).await,
             false => Err(DeclareError::Left),
         };
-        // One that may be in the log goes on holding, so that a restart finds nothing that breaks it.
+        // One that may be in the log goes on holding: a restart must find nothing that breaks it.
         let may_be_declared =
             matches!(declared, Err(DeclareError::Log(AppendError::Unknown(_))) | Ok(_));
         if !may_be_declared {
