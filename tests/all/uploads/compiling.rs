@@ -161,15 +161,22 @@ fn entry(dir: &Path) -> std::path::PathBuf {
 
 #[test]
 fn the_compiler_by_itself_says_what_it_does_not_take() {
-    let cap = |memory: &str| {
+    let child_of = |parent: u32, memory: &str| {
         let mut compiler = command();
         compiler.args(["compile-component", "--cpu-seconds", "10", "--memory-bytes", memory]);
+        compiler.args(["--parent", &parent.to_string()]);
         compiler.stdin(std::process::Stdio::null()).output().expect("runs")
     };
-    let said = cap("1000000000");
+    let here = std::process::id();
+    let said = child_of(here, "1000000000");
     assert_eq!((said.status.code(), said.stdout.len()), (Some(3), 0), "{said:?}");
     assert!(!said.stderr.is_empty());
-    assert!(!cap("1000").status.success());
+    assert!(!child_of(here, "1000").status.success());
+    // A server that was killed while it started its compiler sends no signal to it when it ends:
+    // the compiler went on for as long as its caps allowed.
+    let orphan = child_of(here + 1, "1000000000");
+    assert_eq!(orphan.status.code(), Some(4), "{orphan:?}");
+    assert!(String::from_utf8_lossy(&orphan.stderr).contains("has ended"), "{orphan:?}");
     // And what it does take is not empty.
     assert!(carrying(&functions([function(0, [])])).len() > 100);
 }
