@@ -31,6 +31,7 @@ mod hostile;
 mod isolation;
 mod languages;
 mod live;
+mod mutants;
 mod past;
 mod projections;
 mod read_models;
