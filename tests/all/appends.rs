@@ -91,6 +91,28 @@ fn an_append_to_a_stream_keeps_to_its_preconditions() {
     assert_eq!(server.client.all_events().len(), 8);
 }
 
+/// One batch had events of two streams, and the other stream's had the version that was wanted: a
+/// page of the first stream held the other's event in place of its own. Clients that compared
+/// what they had read with the whole log (`linearizable`) noticed.
+#[test]
+fn a_page_of_a_stream_has_its_own_events_alone() {
+    let (server, _dir) = server();
+    let of = |streams: &[&str]| {
+        let event = |stream: &&str| json!({"type": "Said", "stream": stream});
+        json!({"events": streams.iter().map(event).collect::<Vec<_>>()})
+    };
+    append(&server.client, &of(&["a-1"])).ok();
+    append(&server.client, &of(&["b-1", "b-1", "a-1"])).ok();
+    append(&server.client, &of(&["a-1", "b-1", "b-1"])).ok();
+    for (direction, expected) in [("forward", [1, 4, 5]), ("backward", [5, 4, 1])] {
+        let path = format!("/v1/streams/a-1/events?direction={direction}");
+        let page = server.client.get(&path).ok().json;
+        let events = page["events"].as_array().expect("events");
+        let positions: Vec<_> = events.iter().map(|event| event["position"].clone()).collect();
+        assert_eq!(positions, expected, "{direction}");
+    }
+}
+
 #[test]
 fn one_wrong_expectation_and_nothing_is_appended() {
     let (server, _dir) = server();

@@ -30,6 +30,7 @@ mod guest_log;
 mod hostile;
 mod isolation;
 mod languages;
+mod linearizable;
 mod live;
 mod mutants;
 mod past;

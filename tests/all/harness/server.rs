@@ -225,6 +225,11 @@ impl Client {
         Self { base: format!("http://{address}"), agent: agent(PATIENCE) }
     }
 
+    /// One that shares no connections with others.
+    pub fn with_own_connections(&self) -> Self {
+        Self { base: self.base.clone(), agent: agent(PATIENCE) }
+    }
+
     /// One that waits until an interpreter is compiled, beside whatever else the machine does.
     pub fn patient(&self) -> Self {
         Self { base: self.base.clone(), agent: agent(5 * PATIENCE) }
