@@ -33,6 +33,8 @@ pub use super::wire::Damage;
 /// Bytes before a record's fields.
 pub const HEADER_BYTES: usize = 68;
 const CHECKSUM_BYTES: usize = 4;
+/// What an event takes beside its data: the first guess at how long a record gets.
+const TYPICAL_BYTES: usize = 160;
 const VERSION: u8 = 1;
 const COMMAND: u8 = 1;
 const ACTIVATION: u8 = 2;
@@ -106,7 +108,8 @@ impl Draft {
     ) -> Self {
         let event_count = u32::try_from(events.len()).unwrap_or(u32::MAX);
         let has_origins = events.clone().any(|(event, _)| event.origin.is_some());
-        let mut out = open(APPEND, 128);
+        let bytes: usize = events.clone().map(|(event, _)| TYPICAL_BYTES + event.data.len()).sum();
+        let mut out = open(APPEND, bytes);
         if has_origins && let Some(flags) = out.get_mut(6..8) {
             flags.copy_from_slice(&ORIGINS.to_be_bytes());
         }

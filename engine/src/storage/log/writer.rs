@@ -20,8 +20,8 @@ use super::work::{
 };
 use super::{Group, Head, Shared};
 use crate::clock::Stopwatch;
-use crate::decision::format::Damage;
-use crate::decision::{AppendRecord, Draft, Hash, parse};
+use crate::decision::format::{Damage, parse_checked};
+use crate::decision::{AppendRecord, Draft, Hash};
 use crate::expected::VersionConflict;
 use crate::names::StreamId;
 
@@ -229,6 +229,11 @@ impl Writer {
                 versions.push(0);
                 continue;
             };
+            if let Some(version) = pending.versions.get_mut(stream) {
+                *version += 1;
+                versions.push(*version);
+                continue;
+            }
             let version = self.version(pending, stream)? + 1;
             pending.versions.insert(stream.clone(), version);
             versions.push(version);
@@ -259,7 +264,7 @@ impl Writer {
         let records = groups.iter().flat_map(|group| group.records_from(0));
         let decisions = records.zip(hashes).filter_map(|((_, record), hash)| {
             let damaged = |damage: &Damage| tracing::error!(%damage, "wrote a damaged record");
-            parse(record).inspect_err(damaged).ok().map(|decision| (decision, *hash))
+            parse_checked(record).inspect_err(damaged).ok().map(|decision| (decision, *hash))
         });
         self.shared.records.unsettled.push(&groups);
         self.shared.index.apply(decisions);
