@@ -19,6 +19,9 @@ pub mod tasks;
 pub mod runtime;
 pub mod storage;
 
+#[cfg(test)]
+mod fuzz;
+
 // What uses both.
 pub mod appends;
 pub mod backup;

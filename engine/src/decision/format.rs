@@ -245,6 +245,11 @@ pub fn parse_checked(record: &[u8]) -> Result<Decision<'_>, Damage> {
         Some(flags) if flags == ORIGINS.to_be_bytes() => true,
         _ => return Err(Damage("flags this version of Factum does not know")),
     };
+    let count = u64::from(header.event_count);
+    let version = if let Place::One { version, .. } = &place { *version } else { 0 };
+    if header.head_before.checked_add(count).and(version.checked_add(count)).is_none() {
+        return Err(Damage("events numbered beyond 64 bits"));
+    }
     let events = read_events(&mut reader, &header, &place, has_origins)?;
     if !reader.is_empty() {
         return Err(Damage("more bytes than the record has fields"));
@@ -259,5 +264,7 @@ fn open(kind: u8, capacity: usize) -> Vec<u8> {
     out
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

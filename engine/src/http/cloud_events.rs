@@ -206,4 +206,6 @@ fn typed(text: Vec<u8>, media_type: &'static str) -> Response {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

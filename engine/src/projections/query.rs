@@ -177,4 +177,6 @@ fn is_fixed(spans: &[Span]) -> bool {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;
