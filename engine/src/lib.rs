@@ -21,6 +21,7 @@ pub mod storage;
 
 // What uses both.
 pub mod appends;
+pub mod archive;
 pub mod backup;
 pub mod checkpoints;
 pub mod commands;
