@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::faults::{Mutant, is_on};
+
 type Scope = (Option<String>, String);
 
 /// The client's command ids between arrival and answer.
@@ -23,7 +25,8 @@ impl InFlight {
     /// Takes an id; none when it is taken.
     pub(super) fn enter(&self, caller: Option<&str>, command_id: &str) -> Option<Running> {
         let scope = (caller.map(str::to_owned), command_id.to_owned());
-        self.0.lock().insert(scope.clone()).then(|| Running { all: self.clone(), scope })
+        let is_free = self.0.lock().insert(scope.clone()) || is_on(Mutant::CommandIdNotHeld);
+        is_free.then(|| Running { all: self.clone(), scope })
     }
 }
 

@@ -159,6 +159,7 @@ impl Compiler {
             cpu_seconds: self.limits.cpu_seconds,
             memory_bytes: self.limits.memory_bytes,
             metered,
+            parent: std::process::id(),
         };
         let child = Command::new(program)
             .args(args.to_arguments())

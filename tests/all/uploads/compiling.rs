@@ -54,22 +54,23 @@ fn the_compiler_is_given_nothing_but_the_bytes_and_its_caps() {
         let upload = scope.spawn(|| server.client.upload(&bomb()));
         let child = the_child_of(&server);
         let read = |what: &str| std::fs::read(format!("/proc/{child}/{what}")).expect("reads");
-        // It sets its caps first; until then it is the server's copy.
-        let limits = loop {
+        // Until it has set its caps and closed what it was not given, it is the server's copy.
+        let look = || {
             let limits = String::from_utf8(read("limits")).expect("is text");
-            if limits
-                .lines()
-                .any(|l| l.starts_with("Max address space") && l.contains("1073741824"))
-            {
-                break limits;
-            }
+            (limits, std::fs::read_dir(format!("/proc/{child}/fd")).expect("reads").count())
         };
-        let cap =
-            |name: &str| limits.lines().find(|line| line.starts_with(name)).expect("is there");
-        assert!(cap("Max cpu time").contains(" 3 "), "{limits}");
+        let cap = |limits: &str, name: &str| {
+            limits.lines().find(|line| line.starts_with(name)).expect("is there").to_owned()
+        };
+        let is_ready = |limits: &str, files| {
+            files == 3 && cap(limits, "Max address space").contains("1073741824")
+        };
+        let mut looks = std::iter::repeat_with(look).take(10_000);
+        let (limits, _) = looks
+            .find(|(limits, files)| is_ready(limits, *files))
+            .expect("its address space and standard input, output and error, and no more");
+        assert!(cap(&limits, "Max cpu time").contains(" 3 "), "{limits}");
         assert_eq!(read("environ"), b"");
-        let files = std::fs::read_dir(format!("/proc/{child}/fd")).expect("reads");
-        assert_eq!(files.count(), 3, "only standard input, output and error");
         upload.join().expect("answers").problem(422, "module_too_costly");
         wait_for_the_end_of(child);
     });
@@ -161,15 +162,22 @@ fn entry(dir: &Path) -> std::path::PathBuf {
 
 #[test]
 fn the_compiler_by_itself_says_what_it_does_not_take() {
-    let cap = |memory: &str| {
+    let child_of = |parent: u32, memory: &str| {
         let mut compiler = command();
         compiler.args(["compile-component", "--cpu-seconds", "10", "--memory-bytes", memory]);
+        compiler.args(["--parent", &parent.to_string()]);
         compiler.stdin(std::process::Stdio::null()).output().expect("runs")
     };
-    let said = cap("1000000000");
+    let here = std::process::id();
+    let said = child_of(here, "1000000000");
     assert_eq!((said.status.code(), said.stdout.len()), (Some(3), 0), "{said:?}");
     assert!(!said.stderr.is_empty());
-    assert!(!cap("1000").status.success());
+    assert!(!child_of(here, "1000").status.success());
+    // A server that was killed while it started its compiler sends no signal to it when it ends:
+    // the compiler went on for as long as its caps allowed.
+    let orphan = child_of(here + 1, "1000000000");
+    assert_eq!(orphan.status.code(), Some(4), "{orphan:?}");
+    assert!(String::from_utf8_lossy(&orphan.stderr).contains("has ended"), "{orphan:?}");
     // And what it does take is not empty.
     assert!(carrying(&functions([function(0, [])])).len() > 100);
 }

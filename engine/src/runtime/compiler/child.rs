@@ -31,6 +31,9 @@ pub struct CompileArgs {
     /// Count fuel
     #[arg(long)]
     pub(super) metered: bool,
+    /// The process that waits for the code
+    #[arg(long)]
+    pub(super) parent: u32,
 }
 
 impl CompileArgs {
@@ -41,6 +44,8 @@ impl CompileArgs {
             self.cpu_seconds.to_string().into(),
             "--memory-bytes".into(),
             self.memory_bytes.to_string().into(),
+            "--parent".into(),
+            self.parent.to_string().into(),
         ];
         arguments.extend(self.metered.then(|| "--metered".into()));
         arguments
@@ -67,6 +72,11 @@ fn limit_process(args: CompileArgs) -> std::io::Result<()> {
     // The signal comes when the thread that started us ends; that one waits for us.
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    // There is no signal for one that had ended by then.
+    let parent = rustix::process::getppid().map(rustix::process::Pid::as_raw_nonzero);
+    if parent.and_then(|parent| u32::try_from(parent.get()).ok()) != Some(args.parent) {
+        return Err(std::io::Error::other("the process that waits for the code has ended"));
+    }
     let set = |resource, most, hard| {
         setrlimit(resource, Rlimit { current: Some(most), maximum: Some(hard) })
     };

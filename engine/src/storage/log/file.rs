@@ -17,6 +17,7 @@ use super::moves::tidy;
 use super::rows::{GROUPS, Rows, write_directory};
 use super::segments::Directory;
 use super::{Chain, LogLimits, OpenError, ReadError, row};
+use crate::faults::{Point, fail_point};
 use crate::storage::disk::Disk;
 
 /// Closed files that are kept open for readers. 6: 96 MiB of page caches at the most.
@@ -151,6 +152,7 @@ impl LogFile {
                 newest.bytes.fetch_add(bytes, Ordering::Relaxed);
             }
         }
+        fail_point(Point::Settle);
         write.commit().map_err(|error| error.to_string())
     }
 
