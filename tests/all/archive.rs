@@ -160,7 +160,8 @@ fn everything_is_as_it_was_from_an_archive_within_reach() {
     assert!(log_files(&place.path("archive")).is_empty());
     everything(&server);
     server.stop();
-    assert_eq!(log_files(&place.path("data")), before);
+    // What was in the journal is in rows now, perhaps in a new file.
+    assert_eq!(log_files(&place.path("data"))[..before.len()], before[..]);
     place.verified(&[]);
 }
 
