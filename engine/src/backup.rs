@@ -101,6 +101,7 @@ pub fn span(source: &Source, after: u64) -> Result<Span, BackupError> {
     if after > decision {
         return Err(BackupError::BeyondHead { head: decision });
     }
+    source.stored.reach_after(after)?;
     let after = match after {
         0 => Place::of(0, 0, &Chain::genesis(&source.store_id).head.hash),
         after => {

@@ -1,5 +1,6 @@
 //! The command line: what is asked for, and one clear line where it cannot be done.
 
+mod archive;
 mod backup;
 mod build;
 mod checkpoint;
@@ -53,6 +54,10 @@ enum Action {
     Backup(backup::BackupArgs),
     /// Make a data directory of backups
     Restore(backup::RestoreArgs),
+    /// Move the oldest closed files of the log to an archive directory, or say what is there
+    Archive(archive::ArchiveArgs),
+    /// Bring them back
+    Unarchive(archive::UnarchiveArgs),
     /// Build a module from a guest's Rust crate
     Build(build::BuildArgs),
     /// Write the events of a running server as CloudEvents, one a line
@@ -78,6 +83,8 @@ impl Action {
             | Self::Prove(_)
             | Self::VerifyProof(_)
             | Self::Backup(_)
+            | Self::Archive(_)
+            | Self::Unarchive(_)
             | Self::Restore(_) => "error",
             _ => "warn",
         }
@@ -107,6 +114,8 @@ impl Cli {
                 Action::Schemas(args) => schemas::run(args).await,
                 Action::Verify(args) => Ok(verify::run(args).await),
                 Action::Backup(args) => backup::run(args).await,
+                Action::Archive(args) => archive::run(args).await,
+                Action::Unarchive(args) => archive::unarchive(args).await,
                 Action::Restore(args) => backup::restore(args).await,
                 Action::Checkpoint(args) => checkpoint::run(&args).await,
                 Action::Prove(args) => checkpoint::prove(&args).await,

@@ -1,5 +1,6 @@
 //! The engine: everything below HTTP, put together, opened and closed in the right order.
 
+mod keepers;
 mod start;
 
 use std::collections::BTreeSet;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::appends::{AppendAnswer, Appends, NewAppend, Sequence};
+use crate::archive::Archiver;
 use crate::backup::{BackupError, Source};
 use crate::checkpoints::Checkpoints;
 use crate::commands::{Answer, Command, CommandError, Commands, History};
@@ -23,6 +25,7 @@ use crate::subscriptions::{SubscriptionLimits, Subscriptions};
 use crate::tasks::{Spawner, Thread};
 use crate::verify::{Pace, Subject};
 
+use keepers::Keepers;
 pub use start::{Options, StartError};
 
 /// The state of an aggregate instance, as it is answered.
@@ -47,8 +50,7 @@ pub struct Engine {
     subscriptions: Arc<Subscriptions>,
     source: Arc<str>,
     schemas: Arc<EventSchemas>,
-    checkpoints: Arc<Checkpoints>,
-    checkpointer: Thread,
+    keepers: Keepers,
     upkeep: Pace,
     spawner: Spawner,
     log_threads: Vec<Thread>,
@@ -87,7 +89,7 @@ impl Engine {
             runtime,
             log: log.clone(),
             rules: schemas.rules(),
-            clock: options.clock,
+            clock: options.clock.clone(),
             workers: options.workers,
             checks: options.checks,
             safe_mode: options.safe_mode,
@@ -103,18 +105,15 @@ impl Engine {
         let commands = Commands::new(log.clone(), routes, options.in_flight_commands);
         let commands = Arc::new(commands);
         let subscriptions = Subscriptions::new(log.clone(), SubscriptionLimits::default());
-        let (dir, store_id) = (data_dir.path(), data_dir.store_id());
-        let source = format!("/factum/{store_id}");
+        let source = format!("/factum/{}", data_dir.store_id());
         let appends = Appends::new(
             (log.clone(), schemas.rules()),
             Arc::clone(&commands),
             source.clone(),
             options.in_flight_commands,
         );
-        let checkpoints = Checkpoints::new(log.clone(), dir, store_id, options.checkpoints);
-        let checkpoints = Arc::new(checkpoints);
-        let keeping = Arc::clone(&checkpoints);
-        let checkpointer = spawner.thread("checkpointer", move || keeping.keep_at_intervals());
+        let keep = (options.checkpoints, options.archive);
+        let keepers = Keepers::start(&log, &data_dir, keep, options.clock, &spawner);
         Ok(Self {
             appends,
             source: source.into(),
@@ -124,8 +123,7 @@ impl Engine {
             log,
             modules: Arc::new(modules),
             projections,
-            checkpoints,
-            checkpointer,
+            keepers,
             upkeep: options.upkeep,
             spawner,
             log_threads,
@@ -229,7 +227,13 @@ impl Engine {
     /// Signs checkpoints of the log.
     #[must_use]
     pub fn checkpoints(&self) -> &Arc<Checkpoints> {
-        &self.checkpoints
+        &self.keepers.checkpoints
+    }
+
+    /// Moves files of the log to the archive and back.
+    #[must_use]
+    pub fn archiver(&self) -> &Arc<Archiver> {
+        &self.keepers.archiver
     }
 
     /// What work that reads the whole log may take beside commands.
@@ -262,7 +266,7 @@ impl Engine {
             store_id: self.data_dir.store_id().to_owned(),
             dir: self.data_dir.path().to_owned(),
             through,
-            checkpoint: Some(self.checkpoints.at(Some(through.decision))?),
+            checkpoint: Some(self.keepers.checkpoints.at(Some(through.decision))?),
             without: BTreeSet::new(),
         })
     }
@@ -284,12 +288,10 @@ impl Engine {
         self.subscriptions.close();
         self.modules.close();
         self.projections.close();
-        self.checkpoints.close();
-        self.checkpointer.join();
+        self.keepers.close();
         let Self { log, commands, appends, modules, projections, subscriptions, schemas, .. } =
             self;
         drop((log, commands, appends, modules, projections, subscriptions, schemas));
-        drop(self.checkpoints);
         let (log_threads, _data_dir) = (self.log_threads, self.data_dir);
         for thread in log_threads {
             thread.join();

@@ -9,6 +9,7 @@ mod answer;
 mod app;
 mod append_body;
 mod appends;
+mod archive;
 mod backup;
 mod body;
 mod bulk;

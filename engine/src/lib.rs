@@ -27,6 +27,7 @@ mod fuzz;
 
 // What uses both.
 pub mod appends;
+pub mod archive;
 pub mod backup;
 pub mod checkpoints;
 pub mod commands;

@@ -34,9 +34,15 @@ pub fn position_at(log: &Log, time_ms: u64) -> Result<u64, ReadError> {
 }
 
 /// The number of the newest record no later than a time, and the position of the newest event then.
-fn decision_at(log: &Log, time_ms: u64) -> Result<(u64, u64), ReadError> {
-    let (mut before, mut after) = (0, log.head().decision + 1);
-    let mut position = 0;
+///
+/// # Errors
+/// [`ReadError`] when a record is damaged or the file cannot be read.
+pub fn decision_at(log: &Log, time_ms: u64) -> Result<(u64, u64), ReadError> {
+    // What is archived says when it ends, so what is newer is found without it.
+    let (known, last) = log.around(|end| end.recorded_at_ms <= time_ms);
+    let (mut before, mut position) =
+        known.map_or((0, 0), |end| (end.head.decision, end.head.position));
+    let mut after = last.unwrap_or_else(|| log.head().decision) + 1;
     while after - before > 1 {
         let middle = before.midpoint(after);
         let missing = || ReadError::Damaged(format!("record {middle} is missing"));

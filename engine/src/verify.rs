@@ -4,6 +4,7 @@
 //! Promises: nothing is changed; memory is bounded by no length of the log; damage is named with
 //! its place, and what comes after it is still read.
 
+mod archived;
 mod pace;
 mod report;
 mod walk;
@@ -185,6 +186,7 @@ fn expected(
             Err(reason) => faults.push(Fault::of("read_model", format!("{name}: {reason}"))),
         }
     }
+    expected.archived = subject.stored.archived().into();
     marks.sort_by_key(|mark| mark.at.decision);
     expected.marks = marks.into();
     let cannot = |error: &dyn std::fmt::Display| error.to_string();

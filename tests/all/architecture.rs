@@ -9,7 +9,7 @@ const MOST_LINES: usize = 400;
 const MOST_COLUMNS: usize = 100;
 
 /// Which of our own top-level modules a module may name. What is not here is an outermost command.
-const IMPORTS: [(&str, &str); 28] = [
+const IMPORTS: [(&str, &str); 29] = [
     ("names", ""),
     ("json", ""),
     ("event", "names"),
@@ -45,12 +45,13 @@ const IMPORTS: [(&str, &str); 28] = [
     ("reads", "decision event names query storage"),
     ("subscriptions", "decision event names query storage tasks"),
     ("checkpoints", "clock decision storage"),
+    ("archive", "checkpoints clock reads storage tasks"),
     ("verify", "checkpoints clock decision modules runtime storage"),
     ("backup", "checkpoints clock decision faults modules storage verify"),
     (
         "engine",
-        "appends backup checkpoints clock commands decision event_schemas modules names projections \
-         runtime storage subscriptions tasks verify",
+        "appends archive backup checkpoints clock commands decision event_schemas modules names \
+         projections runtime storage subscriptions tasks verify",
     ),
     ("metrics", "engine projections"),
     ("guest_build", ""),

@@ -14,6 +14,7 @@ mod harness;
 
 mod appends;
 mod architecture;
+mod archive;
 mod backup;
 mod bad_input;
 mod cloud_events;

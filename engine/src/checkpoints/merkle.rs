@@ -43,7 +43,7 @@ impl Growing {
     }
 
     /// Adds a whole subtree, no larger than those before it.
-    pub(super) fn join(&mut self, leaves: u64, root: Hash) {
+    pub fn join(&mut self, leaves: u64, root: Hash) {
         self.size += leaves;
         let (mut leaves, mut root) = (leaves, root);
         while let Some((before, left)) = self.roots.pop_if(|(before, _)| *before == leaves) {
@@ -51,6 +51,27 @@ impl Growing {
             leaves += before;
         }
         self.roots.push((leaves, root));
+    }
+
+    /// The roots of its whole subtrees, the largest first: with its size, all that it is.
+    #[must_use]
+    pub fn roots(&self) -> Vec<Hash> {
+        self.roots.iter().map(|(_, root)| *root).collect()
+    }
+
+    /// A tree of so many leaves with these roots; none where their number is another.
+    #[must_use]
+    pub fn of(size: u64, roots: &[Hash]) -> Option<Self> {
+        let sizes = (0..u64::BITS).rev().map(|bit| 1 << bit).filter(|leaves| size & leaves > 0);
+        let is_whole = usize::try_from(size.count_ones()) == Ok(roots.len());
+        is_whole.then(|| Self { size, roots: sizes.zip(roots.iter().copied()).collect() })
+    }
+
+    /// The last of its leaves, that make no whole tile.
+    #[must_use]
+    pub fn unfinished_tile(&self) -> Self {
+        let roots = self.roots.iter().filter(|(leaves, _)| *leaves < TILE);
+        Self { size: self.size % TILE, roots: roots.copied().collect() }
     }
 
     /// Its root hash.

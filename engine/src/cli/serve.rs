@@ -27,6 +27,8 @@ const BACKLOG: u32 = 4096;
 /// 100 ms of network, and a thousand clients that read nothing cost 256 MiB, not gigabytes.
 const SEND_BUFFER: u32 = 256 << 10;
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
 /// What `factum serve` takes.
 #[derive(Clone, Debug, clap::Args)]
 #[command(args_override_self = true)]
@@ -87,6 +89,22 @@ pub(super) struct ServeArgs {
     /// Percent of one core that a backup or a verification may take while commands come in
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=100))]
     upkeep_percent: Option<u32>,
+    /// Where closed files of the log are moved when they are archived; remembered from then on
+    #[arg(long, env = "FACTUM_ARCHIVE", value_name = "DIR")]
+    archive_dir: Option<PathBuf>,
+    /// Age of its newest record, in days, from which on a closed file of the log is archived;
+    /// without it, files move when they are asked to
+    #[arg(long, value_name = "DAYS")]
+    archive_after_days: Option<u32>,
+    /// Time after which is looked whether files are to be archived, in seconds
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    archive_check_seconds: Option<u64>,
+    /// Bytes of one file of the log, after which it is closed
+    #[arg(long, value_name = "BYTES")]
+    segment_bytes: Option<u64>,
+    /// Bytes of new records after which they are moved from the journal to the log's files
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(4096..))]
+    journal_bytes: Option<u64>,
     /// Bytes of the body of a command
     #[arg(long, value_name = "BYTES")]
     body_bytes: Option<usize>,
@@ -203,6 +221,13 @@ fn options(args: &ServeArgs, compiler: CompilerProgram) -> Options {
     set(&mut options.compile.cpu_seconds, args.compile_cpu_seconds);
     set(&mut options.compile.wall_seconds, args.compile_wall_seconds);
     set(&mut options.compile.memory_bytes, args.compile_memory_bytes);
+    set(&mut options.log.segment_bytes, args.segment_bytes);
+    set(&mut options.log.journal_bytes, args.journal_bytes);
+    options.log.archive_dir.clone_from(&args.archive_dir);
+    options.archive.after = args.archive_after_days.map(|days| DAY * days);
+    if let Some(seconds) = args.archive_check_seconds {
+        options.archive.every = Duration::from_secs(seconds);
+    }
     options.safe_mode = args.safe_mode;
     if args.refuse_wasi {
         options.wasi = Wasi::Refused;

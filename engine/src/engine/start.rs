@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::archive::ArchivePolicy;
 use crate::checkpoints::CheckpointLimits;
 use crate::clock::Clock;
 use crate::commands::WorkerLimits;
@@ -11,7 +12,7 @@ use crate::runtime::{
     CompileLimits, CompilerProgram, GateLimits, GuestLimits, RuntimeOptions, Wasi,
 };
 use crate::storage::data_dir::{DataDir, DataDirError};
-use crate::storage::log::{LogLimits, OpenError};
+use crate::storage::log::{LogLimits, OpenError, Stored};
 use crate::verify::{Kept, Pace, Subject, verify};
 
 /// What an engine is opened with.
@@ -42,6 +43,8 @@ pub struct Options {
     pub projections: ProjectionLimits,
     /// When checkpoints are signed.
     pub checkpoints: CheckpointLimits,
+    /// When files of the log are archived.
+    pub archive: ArchivePolicy,
     /// What work that reads the whole log may take beside commands.
     pub upkeep: Pace,
     /// Commands between arrival and answer, and as many direct appends; more wait. 4,096: what one
@@ -69,6 +72,7 @@ impl Options {
             safe_mode: false,
             projections: ProjectionLimits::default(),
             checkpoints: CheckpointLimits::default(),
+            archive: ArchivePolicy::default(),
             upkeep: Pace::default(),
             in_flight_commands: 4096,
             clock: Clock::system(),
@@ -137,6 +141,10 @@ fn mend_copy(dir: &DataDir) -> Result<(), String> {
         "it was copied while a server used it: its log is checked, and everything made of that is \
          made again; what was written meanwhile may be missing"
     );
+    // What is made of the whole log cannot be made again without all of it.
+    let stored = Stored::open(dir.path(), dir.store_id()).map_err(|error| error.to_string())?;
+    stored.reach_after(0).map_err(|error| error.to_string())?;
+    drop(stored);
     dir.remove_derived().map_err(|error| error.to_string())?;
     let subject = Subject::open(dir).map_err(|error| error.to_string())?;
     let report = verify(&subject, Kept::new(), Pace::ALONE, |_| true)?;

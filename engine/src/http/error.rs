@@ -91,6 +91,9 @@ kinds! {
     STILL_RUNNING = "still_running", CONFLICT, PASSING, "A command with this key is still running";
     UPKEEP_RUNNING = "upkeep_running", CONFLICT, PASSING,
         "A backup or a verification is under way";
+    NO_ARCHIVE = "no_archive", CONFLICT, LASTING, "The server has no archive directory";
+    ARCHIVE_TAKEN = "archive_taken", CONFLICT, LASTING,
+        "The archive has another file of this name";
     CONTENDED = "contended", CONFLICT, PASSING, "Other commands won every time";
     VERSION_EXISTS = "version_exists", CONFLICT, LASTING, "The version exists with other content";
     SCHEMA_EXISTS = "schema_exists", CONFLICT, LASTING,
@@ -150,6 +153,10 @@ kinds! {
         "The read model cannot be built as of that position";
     UNAVAILABLE = "unavailable", SERVICE_UNAVAILABLE, PASSING,
         "The log takes nothing at the moment";
+    ARCHIVED = "archived", SERVICE_UNAVAILABLE, PASSING,
+        "The records are archived, and the archive is out of reach";
+    ARCHIVE_FAILED = "archive_failed", SERVICE_UNAVAILABLE, PASSING,
+        "The archive cannot be read or written";
     NOT_READY = "not_ready", SERVICE_UNAVAILABLE, PASSING, "The server is not ready";
     SHUTTING_DOWN = "shutting_down", SERVICE_UNAVAILABLE, PASSING, "The server is shutting down";
     DISK_FULL = "disk_full", INSUFFICIENT_STORAGE, PASSING, "The disk is nearly full";
@@ -211,6 +218,19 @@ pub(super) struct More {
     /// The domain's reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rejection: Option<RejectionBody>,
+    /// The part of the log that is archived out of reach.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) needed: Option<Box<Needed>>,
+}
+
+/// A part of the log that an answer needs, and where it is.
+#[derive(Debug, Serialize)]
+pub(super) struct Needed {
+    pub(super) first_decision: u64,
+    pub(super) last_decision: u64,
+    pub(super) first_position: u64,
+    pub(super) last_position: u64,
+    pub(super) file: String,
 }
 
 /// A fault at one place of a request.

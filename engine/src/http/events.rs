@@ -58,7 +58,7 @@ pub(super) fn unknown_stream(stream: &StreamId) -> Problem {
 /// `GET /v1/events`.
 pub(super) async fn of_log(State(app): State<Shared>, request: Request) -> Answer {
     if let Some(format) = Format::asked(request.headers()) {
-        return follow::log(&app, format, request.headers(), request.uri());
+        return follow::log(&app, format, request.headers(), request.uri()).await;
     }
     let mut params = Params::parse(request.uri())?;
     let (span, limits) = span(&mut params, &app)?;

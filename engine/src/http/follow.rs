@@ -19,6 +19,7 @@ use crate::decision::Decision;
 use crate::event::RecordedEvent;
 use crate::names::{EventType, Name, StreamId, Tag};
 use crate::query::{Query, QueryItem};
+use crate::storage::log::{Direction, Log, ReadError};
 use crate::subscriptions::{Source, Subscription, Take, Wanted};
 
 use super::accept::{Accepted, EVENT_STREAM, accepted};
@@ -80,7 +81,7 @@ struct Text {
 }
 
 /// `GET /v1/events`, as it goes on.
-pub(super) fn log(app: &App, format: Format, headers: &HeaderMap, uri: &Uri) -> Answer {
+pub(super) async fn log(app: &App, format: Format, headers: &HeaderMap, uri: &Uri) -> Answer {
     let mut params = Params::parse(uri)?;
     let range = Range::parse(&mut params)?;
     let item = QueryItem {
@@ -90,8 +91,23 @@ pub(super) fn log(app: &App, format: Format, headers: &HeaderMap, uri: &Uri) -> 
     };
     params.end()?;
     let after = last_event_id(headers)?.unwrap_or(range.after);
-    let wanted = range.wanted(Source::Log(Query { items: vec![item] }), after);
+    let query = Query { items: vec![item] };
+    let (log, asked) = (app.engine.log().clone(), query.clone());
+    blocking(move || Ok(reach(&log, &asked, after)?)).await?;
+    let wanted = range.wanted(Source::Log(query), after);
     begin(app, (format, range.cloud_events), wanted)
+}
+
+/// Whether what is wanted of the log can be read: of a query, its first event.
+fn reach(log: &Log, query: &Query, after: u64) -> Result<(), ReadError> {
+    if query.is_everything() {
+        return log.reach_after(after);
+    }
+    match log.first_match(query, after) {
+        Ok((Some(position), _)) => log.decision_after_position(position - 1).map(drop),
+        // Nothing, or nothing yet: whoever follows finds out.
+        _ => Ok(()),
+    }
 }
 
 /// `GET /v1/streams/{stream}/events`, as it goes on: `after` is a version, `Last-Event-ID` a
@@ -108,7 +124,12 @@ pub(super) async fn stream(
     params.end()?;
     let after = last_event_id(headers)?.unwrap_or(0);
     let (log, name) = (app.engine.log().clone(), stream.clone());
-    let version = blocking(move || Ok(log.stream_version(&name)?)).await?;
+    let first = range.after;
+    let version = blocking(move || {
+        log.stream_records(name.as_str(), first, Direction::Forward, 1)?;
+        Ok(log.stream_version(&name)?)
+    });
+    let version = version.await?;
     let version = version.ok_or_else(|| unknown_stream(&stream))?;
     let source = Source::Stream { stream, version: range.after };
     let wanted = range.wanted(source, after);

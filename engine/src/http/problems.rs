@@ -2,6 +2,7 @@
 
 use serde_json::value::RawValue;
 
+use crate::archive::ArchiveError;
 use crate::backup::BackupError;
 use crate::checkpoints::CheckpointError;
 use crate::commands::CommandError;
@@ -19,15 +20,16 @@ use crate::storage::log::{AppendError, ReadError, Refusal};
 use crate::storage::read_models::ReadModelError;
 
 use super::error::{
-    ACTIVATION_CLASH, ACTIVATION_REFUSED, BODY_TOO_LARGE, BUILDING, CONDITION_FAILED,
-    CONDITION_TOO_WIDE, CONTENDED, CORRUPTED, DISK_FULL, EVENT_ID_REUSED, Expected, Fault,
-    INDEX_NEEDED, INVALID_BODY, INVALID_COMMAND, INVALID_JSON, INVALID_MODULE, INVALID_NAME,
-    INVALID_PARAMETER, INVALID_SCHEMA, KEY_REUSED, Kind, MODULE_BROKEN, MODULE_FAULT, MODULE_LIMIT,
-    MODULE_QUARANTINED, MODULE_THROTTLED, MODULE_TOO_COSTLY, More, NOT_FOLDABLE, OUTCOME_UNKNOWN,
-    PAST_FAILED, PROJECTION_STATE, Problem, QUERY_REFUSED, SCHEMA_BROKEN, SCHEMA_EXISTS,
-    SCHEMA_VIOLATION, SHUTTING_DOWN, STILL_RUNNING, UNAVAILABLE, UNKNOWN_AGGREGATE,
-    UNKNOWN_COMMAND, UNKNOWN_MODULE, UNKNOWN_PARKED, UNKNOWN_PROJECTION, UNKNOWN_QUERY,
-    UNKNOWN_READ_MODEL, UNKNOWN_VERSION, VERSION_CONFLICT, VERSION_EXISTS,
+    ACTIVATION_CLASH, ACTIVATION_REFUSED, ARCHIVE_FAILED, ARCHIVE_TAKEN, ARCHIVED, BODY_TOO_LARGE,
+    BUILDING, CONDITION_FAILED, CONDITION_TOO_WIDE, CONTENDED, CORRUPTED, DISK_FULL,
+    EVENT_ID_REUSED, Expected, Fault, INDEX_NEEDED, INVALID_BODY, INVALID_COMMAND, INVALID_JSON,
+    INVALID_MODULE, INVALID_NAME, INVALID_PARAMETER, INVALID_SCHEMA, KEY_REUSED, Kind,
+    MODULE_BROKEN, MODULE_FAULT, MODULE_LIMIT, MODULE_QUARANTINED, MODULE_THROTTLED,
+    MODULE_TOO_COSTLY, More, NO_ARCHIVE, NOT_FOLDABLE, Needed, OUTCOME_UNKNOWN, PAST_FAILED,
+    PROJECTION_STATE, Problem, QUERY_REFUSED, SCHEMA_BROKEN, SCHEMA_EXISTS, SCHEMA_VIOLATION,
+    SHUTTING_DOWN, STILL_RUNNING, UNAVAILABLE, UNKNOWN_AGGREGATE, UNKNOWN_COMMAND, UNKNOWN_MODULE,
+    UNKNOWN_PARKED, UNKNOWN_PROJECTION, UNKNOWN_QUERY, UNKNOWN_READ_MODEL, UNKNOWN_VERSION,
+    VERSION_CONFLICT, VERSION_EXISTS,
 };
 
 impl From<NameError> for Problem {
@@ -149,6 +151,30 @@ impl From<ReadError> for Problem {
         let kind = match &error {
             ReadError::Damaged(_) => &CORRUPTED,
             ReadError::Unavailable(_) => &UNAVAILABLE,
+            ReadError::Archived(_) => &ARCHIVED,
+        };
+        let needed = match &error {
+            ReadError::Archived(away) => Some(Box::new(Needed {
+                first_decision: away.first,
+                last_decision: away.last,
+                first_position: away.first_position,
+                last_position: away.last_position,
+                file: away.file.display().to_string(),
+            })),
+            _ => None,
+        };
+        Self::new(kind, error.to_string()).with(More { needed, ..More::default() })
+    }
+}
+
+impl From<ArchiveError> for Problem {
+    fn from(error: ArchiveError) -> Self {
+        let kind = match error {
+            ArchiveError::Log(error) => return error.into(),
+            ArchiveError::NoPlace => &NO_ARCHIVE,
+            ArchiveError::Taken(_) => &ARCHIVE_TAKEN,
+            ArchiveError::Damaged(..) => &CORRUPTED,
+            ArchiveError::Io(..) => &ARCHIVE_FAILED,
         };
         Self::new(kind, error.to_string())
     }
@@ -210,6 +236,7 @@ impl From<OperateError> for Problem {
             }
             OperateError::Settings(SettingsError::Log(_)) => Self::new(&OUTCOME_UNKNOWN, detail),
             OperateError::File(_) => Self::internal(&detail),
+            OperateError::Log(error) => error.into(),
         }
     }
 }
@@ -227,6 +254,7 @@ impl From<PastError> for Problem {
             PastError::TooMany { .. } => Self::new(&BUILDING, detail)
                 .with(More { limit: Some("past_models"), ..More::default() }),
             PastError::Failed(_) => Self::new(&PAST_FAILED, detail),
+            PastError::Log(error) => error.into(),
         }
     }
 }

@@ -7,9 +7,9 @@ use axum::routing::{delete, get, post, put};
 use super::app::{App, Shared};
 use super::error::{METHOD_NOT_ALLOWED, Problem, UNKNOWN_ROUTE};
 use super::{
-    appends, backup, bulk, checkpoints, command, decisions, events, guest_queries, health, history,
-    import, modules, parked, projections, projections_past, queries, read_models, schemas, states,
-    streams, verify,
+    appends, archive, backup, bulk, checkpoints, command, decisions, events, guest_queries, health,
+    history, import, modules, parked, projections, projections_past, queries, read_models, schemas,
+    states, streams, verify,
 };
 
 /// All routes.
@@ -31,6 +31,8 @@ pub(super) fn router(app: App) -> Router {
         .route("/v1/checkpoint/key", get(checkpoints::key))
         .route("/v1/backup", get(backup::get).post(backup::post))
         .route("/v1/verify", post(verify::post))
+        .route("/v1/archive", get(archive::get).post(archive::archive))
+        .route("/v1/unarchive", post(archive::unarchive))
         .route("/v1/decisions", get(decisions::list))
         .route("/v1/decisions/{decision}", get(events::decision))
         .route("/v1/read-models", get(read_models::list))

@@ -22,8 +22,8 @@ struct Body<'a> {
 struct View<'a> {
     stream: &'a str,
     version: u64,
-    first_at: Time,
-    last_at: Time,
+    first_at: Option<Time>,
+    last_at: Option<Time>,
 }
 
 impl<'a> View<'a> {
@@ -31,8 +31,8 @@ impl<'a> View<'a> {
         Self {
             stream: &summary.stream,
             version: summary.version,
-            first_at: Time(summary.first_at_ms),
-            last_at: Time(summary.last_at_ms),
+            first_at: summary.first_at_ms.map(Time),
+            last_at: summary.last_at_ms.map(Time),
         }
     }
 }

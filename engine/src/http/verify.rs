@@ -89,7 +89,7 @@ fn view(progress: &Progress) -> serde_json::Value {
     })
 }
 
-fn line(name: &str, value: &impl serde::Serialize) -> Vec<u8> {
+pub(super) fn line(name: &str, value: &impl serde::Serialize) -> Vec<u8> {
     // Numbers and strings: there is nothing that could fail.
     let value = serde_json::to_string(value).unwrap_or_default();
     format!("{{\"{name}\":{value}}}\n").into_bytes()

@@ -10,7 +10,7 @@ use super::collections;
 use crate::decision::Hash;
 use crate::decision::format::record_hash;
 use crate::manifest::ProjectionManifest;
-use crate::storage::log::Log;
+use crate::storage::log::{Log, ReadError};
 use crate::storage::read_models::{Checkpoint, ReadModelFile};
 
 const ANSWERING: &str = "redb";
@@ -154,15 +154,14 @@ impl Files {
         File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(|error| error.to_string())
     }
 
-    /// Whether the log has, at the checkpoint, the record that was read there.
+    /// Whether the log has, at the checkpoint, the record that was read there. What is archived out
+    /// of reach cannot be compared, and what was made of it not be made again: it stays.
     fn agrees(&self, checkpoint: &Checkpoint) -> bool {
         checkpoint.decision == 0
-            || self
-                .log
-                .record(checkpoint.decision)
-                .ok()
-                .flatten()
-                .is_some_and(|record| record_hash(&record) == checkpoint.hash)
+            || match self.log.record(checkpoint.decision) {
+                Ok(record) => record.is_some_and(|r| record_hash(&r) == checkpoint.hash),
+                Err(error) => matches!(error, ReadError::Archived(_)),
+            }
     }
 }
 

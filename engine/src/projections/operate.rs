@@ -10,6 +10,7 @@ use super::running::Running;
 use super::settings::{LeftOut, OnFailure, SettingsError};
 use super::status::{ProjectionStatus, Stage};
 use super::{Diff, Maker, PastStatus, Projections, diff};
+use crate::storage::log::ReadError;
 use crate::storage::read_models::ReadModelError;
 
 /// Why nothing was done.
@@ -30,6 +31,8 @@ pub enum OperateError {
     Settings(SettingsError),
     /// A file failed.
     File(String),
+    /// What it is to be made of cannot be read.
+    Log(ReadError),
 }
 
 impl std::fmt::Display for OperateError {
@@ -42,6 +45,7 @@ impl std::fmt::Display for OperateError {
             Self::NotNow(reason) => f.write_str(reason),
             Self::Settings(error) => error.fmt(f),
             Self::File(reason) => write!(f, "the projection's files: {reason}"),
+            Self::Log(error) => error.fmt(f),
         }
     }
 }
@@ -94,6 +98,7 @@ impl Projections {
             let reason = "it is being built already; wait for that, or abort it";
             return Err(OperateError::NotNow(reason.into()));
         }
+        self.sources.log.reach_after(0).map_err(OperateError::Log)?;
         let answering = found.answering();
         let (maker, spec) = (Maker::clone(&answering.maker), Arc::clone(&answering.spec));
         let is_for = if swaps { Use::Builds } else { Use::Waits };

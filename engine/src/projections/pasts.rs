@@ -20,6 +20,7 @@ use super::running::Running;
 use super::sample::text;
 use super::settings::Settings;
 use crate::clock::Stopwatch;
+use crate::storage::log::ReadError;
 use crate::storage::read_models::{Checkpoint, ReadModelFile};
 use crate::subscriptions::{Feed, Records};
 use crate::tasks::{Spawner, Thread};
@@ -64,6 +65,8 @@ pub enum PastError {
     },
     /// It cannot be built: why.
     Failed(String),
+    /// What it is made of cannot be read.
+    Log(ReadError),
 }
 
 impl std::fmt::Display for PastError {
@@ -84,6 +87,7 @@ impl std::fmt::Display for PastError {
                  again, or cancel one"
             ),
             Self::Failed(reason) => write!(f, "it cannot be built as of that position: {reason}"),
+            Self::Log(error) => error.fmt(f),
         }
     }
 }
@@ -145,6 +149,7 @@ impl Pasts {
             kept.push_back(Arc::clone(&past));
             return Ok(past);
         }
+        sources.log.reach_after(0).map_err(PastError::Log)?;
         let past_models = sources.limits.past_models;
         if kept.len() >= past_models {
             let is_done = |past: &Arc<Past>| !matches!(*past.stage.borrow(), Stage::Building(_));

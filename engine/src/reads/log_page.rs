@@ -57,7 +57,11 @@ impl<T: Take> Page<T> {
         };
         let mut decision = log.decision_after_position(start - 1)?;
         while !self.is_done() {
-            let group = log.group(decision)?.ok_or_else(|| missing(decision))?;
+            let group = match log.group(decision) {
+                // What there is of the page is answered; the next one says why it cannot be.
+                Err(ReadError::Archived(_)) if self.at.is_some() => break,
+                found => found?.ok_or_else(|| missing(decision))?,
+            };
             match self.direction {
                 Direction::Forward => {
                     self.take_all(group.records_from(decision))?;

@@ -13,10 +13,11 @@ pub struct StreamSummary {
     pub stream: String,
     /// Its newest version.
     pub version: u64,
-    /// When its first event was recorded, in milliseconds since 1970.
-    pub first_at_ms: u64,
-    /// When its newest event was recorded.
-    pub last_at_ms: u64,
+    /// When its first event was recorded, in milliseconds since 1970; none where that is archived
+    /// out of reach.
+    pub first_at_ms: Option<u64>,
+    /// When its newest event was recorded; none likewise.
+    pub last_at_ms: Option<u64>,
 }
 
 /// Up to `limit` streams whose names begin with `prefix`, in order, those after a name; and
@@ -35,11 +36,13 @@ pub fn streams(
     let more = found.len() > limit;
     found.truncate(limit);
     let summary = |(stream, version): (String, u64)| {
-        let first = log.stream_records(&stream, 0, Direction::Forward, 1)?;
-        let newest = log.stream_records(&stream, version + 1, Direction::Backward, 1)?;
+        let at = |from, direction| match log.stream_records(&stream, from, direction, 1) {
+            Err(ReadError::Archived(_)) => Ok(None),
+            found => recorded_at(&stream, &found?).map(Some),
+        };
         Ok(StreamSummary {
-            first_at_ms: recorded_at(&stream, &first)?,
-            last_at_ms: recorded_at(&stream, &newest)?,
+            first_at_ms: at(0, Direction::Forward)?,
+            last_at_ms: at(version + 1, Direction::Backward)?,
             stream,
             version,
         })

@@ -258,7 +258,7 @@ fn streams_are_listed_with_their_times() {
     };
     let (all, more) = list("", None, 10);
     assert_eq!((names(&all), more), (vec![("a-1".into(), 5), ("b-1".into(), 3)], false));
-    assert!(all.iter().all(|s| 0 < s.first_at_ms && s.first_at_ms <= s.last_at_ms));
+    assert!(all.iter().all(|s| Some(0) < s.first_at_ms && s.first_at_ms <= s.last_at_ms));
     assert_eq!((list("", None, 1).1, list("a", None, 1).1), (true, false));
     assert_eq!(names(&list("", Some(&after), 10).0), [("b-1".into(), 3)]);
 }

@@ -207,19 +207,27 @@ impl Index {
         Ok(found)
     }
 
+    /// The records of the newest acts, of all names about all subjects.
+    pub(super) fn newest_acts(&self) -> Result<Vec<u64>, IndexError> {
+        Ok(self.acts_under("")?.into_values().collect())
+    }
+
     /// The record of the newest act of a name about each subject.
     pub(super) fn acts(&self, act: &str) -> Result<BTreeMap<String, u64>, IndexError> {
-        let prefix = act_key(act, "");
+        self.acts_under(&act_key(act, ""))
+    }
+
+    fn acts_under(&self, prefix: &str) -> Result<BTreeMap<String, u64>, IndexError> {
         // Memory first: what is flushed meanwhile is then in the file.
         let fresh: Vec<_> = self
             .layers
             .read()
             .memory()
-            .flat_map(|fresh| fresh.acts.range(prefix.clone()..))
-            .filter_map(|(key, decision)| Some((key.strip_prefix(&prefix)?.to_owned(), *decision)))
+            .flat_map(|fresh| fresh.acts.range(prefix.to_owned()..))
+            .filter_map(|(key, decision)| Some((key.strip_prefix(prefix)?.to_owned(), *decision)))
             .collect();
         let mut newest = BTreeMap::new();
-        for (subject, decision) in self.file.acts(&prefix)?.into_iter().chain(fresh) {
+        for (subject, decision) in self.file.acts(prefix)?.into_iter().chain(fresh) {
             let known = newest.entry(subject).or_insert(decision);
             *known = decision.max(*known);
         }

@@ -5,6 +5,7 @@
 //! It knows records, streams and command ids, and nothing of what they mean.
 
 mod alone;
+mod archive;
 mod chain;
 mod copy;
 mod error;
@@ -12,6 +13,7 @@ mod file;
 mod found;
 mod group;
 mod journal;
+mod moves;
 mod pace;
 mod pending;
 mod recent;
@@ -36,7 +38,7 @@ use tokio::sync::watch;
 
 use crate::clock::{Clock, Stopwatch};
 use crate::decision::Hash;
-use crate::decision::format::{check, record_hash};
+use crate::decision::format::check;
 use crate::names::StreamId;
 use crate::query::Query;
 use crate::tasks::{Spawner, Thread};
@@ -44,12 +46,14 @@ use crate::tasks::{Spawner, Thread};
 use super::disk::Disk;
 use super::index::Index;
 pub use super::index::{FindError, Found, GivenKey, IndexContent, IndexLimits, IndexTally};
+pub use archive::{ArchivedFile, OutOfReach};
 pub use chain::Chain;
 pub use copy::LogCopy;
 pub use error::{LogLimits, OpenError, ReadError};
 use file::LogFile;
 pub use group::Group;
 use journal::Journal;
+pub use moves::{ArchiveError, Copied};
 use recent::RecentStreams;
 use records::Records;
 pub use stored::{Run, Stored, StoredPart, StoredRow};
@@ -136,19 +140,24 @@ impl Log {
         disk: &Disk,
         dir: &Path,
         store_id: &str,
-        limits: LogLimits,
+        mut limits: LogLimits,
         clock: Clock,
         spawner: &Spawner,
     ) -> Result<(Self, Vec<Thread>), OpenError> {
+        // Several stores may share an archive.
+        let own = limits.archive_dir.map(|archive| std::path::absolute(archive.join(store_id)));
+        limits.archive_dir = own.transpose().map_err(|error| OpenError::File(error.to_string()))?;
         let file = LogFile::open(dir, &limits, disk.clone())?;
         let genesis = Chain::genesis(store_id).head;
         let frames = journal::read(dir, disk)?;
         settle::settle_frames(&file, &frames, settle::newest(&file, genesis.hash)?)?;
         let created = Journal::create(dir, disk, limits.journal_bytes);
         let journal = created.map_err(|error| OpenError::File(error.to_string()))?;
-        let has = |head: &Head| {
-            let record = file.records(&[head.decision]).ok().and_then(|mut found| found.pop());
-            record.is_some_and(|record| record_hash(&record) == head.hash)
+        let has = |head: &Head| match file.chain_at(head.decision) {
+            Ok(chain) => chain.is_some_and(|chain| chain.head.hash == head.hash),
+            // What cannot be compared is not thrown away.
+            Err(ReadError::Archived(_)) => true,
+            Err(_) => false,
         };
         let index = Index::open(disk, dir, genesis, limits.index, has)
             .map_err(|error| OpenError::File(error.to_string()))?;

@@ -49,7 +49,7 @@ impl<'a, F: FnMut(&Decision<'_>, &RecordedEvent<'_>)> Batch<'a, F> {
     /// Takes what matches a query.
     pub(super) fn read_log(&mut self, query: &Query) -> Result<(), ReadError> {
         if self.place.next.is_none() {
-            self.place.next = Some(self.log.decision_after_position(self.place.at)?);
+            self.place.next = Some(self.first_record()?);
         }
         if self.place.at >= self.end {
             return Ok(());
@@ -66,6 +66,15 @@ impl<'a, F: FnMut(&Decision<'_>, &RecordedEvent<'_>)> Batch<'a, F> {
         }
         // Where a search gets nowhere, looking at the events does.
         if self.place.at == before { self.scan(query) } else { Ok(()) }
+    }
+
+    /// A record that is not newer than the first to be read: what is looked for may all be newer
+    /// than what is archived out of reach.
+    fn first_record(&self) -> Result<u64, ReadError> {
+        match self.log.decision_after_position(self.place.at) {
+            Err(ReadError::Archived(away)) => Ok(away.first),
+            found => found,
+        }
     }
 
     /// Takes the events that the index found.
@@ -141,7 +150,7 @@ impl<'a, F: FnMut(&Decision<'_>, &RecordedEvent<'_>)> Batch<'a, F> {
         let newest = self.log.stream_version(stream)?.unwrap_or(0);
         if self.place.next.is_none() {
             *version = self.version_at(stream, newest)?.max(*version);
-            self.place.next = Some(self.log.decision_after_position(self.place.at)?);
+            self.place.next = Some(self.first_record()?);
         }
         while *version < newest && !self.is_done() {
             let before = *version;
@@ -186,7 +195,13 @@ impl<'a, F: FnMut(&Decision<'_>, &RecordedEvent<'_>)> Batch<'a, F> {
         while low < high {
             let middle = low + (high - low).div_ceil(2);
             let forward = Direction::Forward;
-            let records = self.log.stream_records(stream.as_str(), middle - 1, forward, 1)?;
+            let records = match self.log.stream_records(stream.as_str(), middle - 1, forward, 1) {
+                Err(ReadError::Archived(away)) if away.last_position <= at => {
+                    low = middle;
+                    continue;
+                }
+                found => found?,
+            };
             let record = records.first().ok_or_else(|| gap(stream, middle))?;
             let decision = parse(record)?;
             let event = of_stream(&decision, stream).find(|e| e.stream_version == middle);

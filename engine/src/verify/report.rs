@@ -24,6 +24,9 @@ pub struct Report {
     pub events: u64,
     /// Files of the log that were read.
     pub files: u64,
+    /// Records that were not read, because they are archived out of reach.
+    #[serde(default)]
+    pub out_of_reach: u64,
     /// The first damaged place of the log, if there is one.
     pub first_damage: Option<Fault>,
     /// Up to here everything is as it was written, if something is damaged.
@@ -66,7 +69,7 @@ impl From<&Chain> for Place {
 /// One thing that is wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
-    /// In what: `log`, `journal`, `index`, `read_model`, `component`, `code`, `tree` or
+    /// In what: `log`, `archive`, `journal`, `index`, `read_model`, `component`, `code`, `tree` or
     /// `checkpoint`.
     pub part: String,
     /// The record.

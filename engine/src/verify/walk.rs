@@ -7,7 +7,9 @@ use super::report::{Fault, Place, Report};
 use crate::checkpoints::{Checkpoint, Entry, Growing, TILE, leaf};
 use crate::decision::format::split;
 use crate::decision::{Decision, Hash, Kind};
-use crate::storage::log::{Chain, Head, IndexTally, Stored, StoredPart, StoredRow};
+use crate::storage::log::{
+    ArchivedFile, Chain, Head, IndexTally, ReadError, Stored, StoredPart, StoredRow,
+};
 
 /// A derived file's checkpoint: which record it goes up to.
 #[derive(Clone, Debug)]
@@ -26,6 +28,8 @@ pub(super) struct Expected {
     pub(super) points: VecDeque<(String, Checkpoint)>,
     /// What the file of the Merkle tree has.
     pub(super) tiles: VecDeque<Entry>,
+    /// What the data directory says about archived files, in order.
+    pub(super) archived: VecDeque<ArchivedFile>,
     /// Up to which record the index goes, and what it must have.
     pub(super) index: Option<(u64, IndexTally)>,
 }
@@ -36,9 +40,11 @@ pub(super) struct Walk {
     /// The newest record that was read.
     pub(super) chain: Chain,
     /// After damage: whatever can be read next is gone on with.
-    lost: bool,
-    tree: Growing,
-    tile: Growing,
+    pub(super) lost: bool,
+    pub(super) tree: Growing,
+    pub(super) tile: Growing,
+    /// The tree as its file has it, as far as that was compared.
+    pub(super) joined: Growing,
     /// Every component that a record names.
     pub(super) digests: HashSet<Hash>,
     file: Option<PathBuf>,
@@ -53,6 +59,7 @@ impl Walk {
             lost: false,
             tree: Growing::default(),
             tile: Growing::default(),
+            joined: Growing::default(),
             digests: HashSet::new(),
             file: None,
         };
@@ -65,6 +72,7 @@ impl Walk {
         let part = match stored.part(from) {
             Ok(Some(part)) => part,
             Ok(None) => return None,
+            Err(ReadError::Archived(away)) => return Some(self.cross(stored, &away)),
             Err(error) => {
                 let fault = Fault::of("log", error.to_string());
                 self.damaged(fault.in_file(&stored.path_of(from)));
@@ -183,16 +191,18 @@ impl Walk {
         if self.tile.size() == TILE {
             let root = std::mem::take(&mut self.tile).root();
             let known = self.expected.tiles.pop_front();
+            self.joined.join(TILE, root);
             if known.is_some_and(|known| known != Entry { root, last: hash }) {
                 let detail = "the tree's file has another hash there";
                 self.report.fault(Fault { decision: Some(number), ..Fault::of("tree", detail) });
             }
         }
         self.compare_points();
+        self.compare_archive();
     }
 
     /// Compares with the checkpoints of as many records as were read.
-    fn compare_points(&mut self) {
+    pub(super) fn compare_points(&mut self) {
         let size = self.tree.size();
         while let Some((from, point)) = self.expected.points.pop_front_if(|(_, p)| p.size <= size) {
             let Chain { head, recorded_at_ms } = self.chain;

@@ -57,6 +57,25 @@ impl Index {
         moved.notify_all();
     }
 
+    /// Waits until everything up to a record is in the file.
+    pub(in crate::storage) fn flush_through(&self, decision: u64) -> Result<(), IndexError> {
+        while self.layers.read().base.decision < decision {
+            self.start_flush();
+            let (work, moved) = &self.work;
+            let mut work = work.lock();
+            while work.wanted && work.failed.is_none() && !work.closed {
+                moved.wait(&mut work);
+            }
+            if let Some(reason) = &work.failed {
+                return Err(IndexError(reason.clone()));
+            }
+            if work.closed {
+                return Err(IndexError("it is closed".into()));
+            }
+        }
+        Ok(())
+    }
+
     /// Why no more may be applied, if so: the file cannot be written, and memory is bounded.
     pub(in crate::storage) fn trouble(&self) -> Option<String> {
         let reason = self.work.0.lock().failed.clone()?;

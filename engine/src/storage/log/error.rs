@@ -1,5 +1,9 @@
 //! What the log may use, and why it cannot be opened or read.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::archive::OutOfReach;
 use crate::decision::format::Damage;
 use crate::storage::index::{IndexError, IndexLimits};
 
@@ -26,6 +30,8 @@ pub struct LogLimits {
     /// Free bytes on the disk below which appends are refused, so that the newest data always
     /// fits and reads go on. 64 MiB.
     pub min_free_disk_bytes: u64,
+    /// Where closed files are moved when they are archived; none: where they were moved before.
+    pub archive_dir: Option<PathBuf>,
     /// What the index may use.
     pub index: IndexLimits,
 }
@@ -41,6 +47,7 @@ impl Default for LogLimits {
             segment_bytes: 64 << 20,
             stream_cache_bytes: 16 << 20,
             min_free_disk_bytes: 64 << 20,
+            archive_dir: None,
             index: IndexLimits::default(),
         }
     }
@@ -82,6 +89,8 @@ pub enum ReadError {
     Damaged(String),
     /// The file is being opened again after a failure, or cannot be read.
     Unavailable(String),
+    /// The records are archived, and the archive is out of reach.
+    Archived(Arc<OutOfReach>),
 }
 
 impl std::fmt::Display for ReadError {
@@ -89,6 +98,7 @@ impl std::fmt::Display for ReadError {
         match self {
             Self::Damaged(reason) => write!(f, "the log is damaged: {reason}"),
             Self::Unavailable(reason) => write!(f, "the log cannot be read now: {reason}"),
+            Self::Archived(away) => away.fmt(f),
         }
     }
 }

@@ -11,10 +11,12 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::{Mutex, RwLock};
 use redb::{Database, ReadableTableMetadata, StorageError};
 
+use super::archive::Archive;
 use super::group::Group;
-use super::rows::{GROUPS, Rows, read_directory, write_directory};
+use super::moves::tidy;
+use super::rows::{GROUPS, Rows, write_directory};
 use super::segments::Directory;
-use super::{LogLimits, OpenError, ReadError, row};
+use super::{Chain, LogLimits, OpenError, ReadError, row};
 use crate::faults::{Point, fail_point};
 use crate::storage::disk::Disk;
 
@@ -22,11 +24,13 @@ use crate::storage::disk::Disk;
 const OPEN_FILES: usize = 6;
 
 pub(super) struct LogFile {
-    directory: Directory,
+    pub(super) directory: Directory,
     segment_bytes: u64,
     segments: RwLock<Segments>,
-    /// The rows of closed files that were read lately, the latest last.
-    closed: Mutex<Vec<(u64, Arc<Rows>)>>,
+    /// The rows of closed files that were read lately, the latest last. Held while a file moves.
+    pub(super) closed: Mutex<Vec<(u64, Arc<Rows>)>>,
+    /// Which of the closed files are elsewhere.
+    pub(super) archive: RwLock<Archive>,
 }
 
 struct Segments {
@@ -66,22 +70,51 @@ impl LogFile {
         let page_cache_bytes = limits.page_cache_bytes;
         let directory = Directory { path: dir.to_owned(), disk, page_cache_bytes };
         let mut firsts = directory.list().map_err(OpenError::File)?;
+        let archive = Archive::read(dir, limits.archive_dir.as_deref());
+        let mut archive = archive.map_err(OpenError::File)?;
+        if !directory.disk.is_still() {
+            let tidied = tidy(&mut archive, &directory, &mut firsts);
+            tidied.map_err(OpenError::File)?;
+        }
+        let next = archive.through() + 1;
         let opened = match firsts.last() {
-            Some(first) => directory.open_newest(*first),
+            Some(newest) if firsts.binary_search(&next).is_ok() => directory.open_newest(*newest),
             None if directory.disk.is_still() => Err(format!("{} holds no log", dir.display())),
-            None => {
+            None if next == 1 => {
                 firsts.push(1);
                 directory.create(1).map(|database| (database, 0))
             }
+            _ => Err(format!("{} is missing", directory.file(next).display())),
         };
         let (database, bytes) = opened.map_err(OpenError::File)?;
+        firsts.extend(archive.files.iter().map(|file| file.first));
+        firsts.sort_unstable();
+        firsts.dedup();
         let newest = Some(Newest { database, bytes: AtomicU64::new(bytes) });
         Ok(Self {
             directory,
             segment_bytes: limits.segment_bytes,
             segments: RwLock::new(Segments { firsts, newest }),
             closed: Mutex::default(),
+            archive: RwLock::new(archive),
         })
+    }
+
+    /// The oldest file that is closed for good and not archived: its first record and its last.
+    pub(super) fn oldest_here(&self) -> Option<(u64, u64)> {
+        let next = self.archive.read().through() + 1;
+        Some((next, self.file_of(next).1? - 1))
+    }
+
+    /// The chain after a record, where there is one; that of the last of an archived file is known
+    /// without the file.
+    pub(super) fn chain_at(&self, decision: u64) -> Result<Option<Chain>, ReadError> {
+        let (known, _) = self.around(|end| end.head.decision <= decision);
+        if let Some(end) = known.filter(|end| end.head.decision == decision) {
+            return Ok(Some(end));
+        }
+        let record = self.records(&[decision])?.pop();
+        Ok(record.map(|record| Chain::from(&record).map(|(_, chain)| chain)).transpose()?)
     }
 
     /// Free bytes on the disk; none where the system does not say.
@@ -271,7 +304,7 @@ impl LogFile {
             let listed = rows.listed(from, last);
             let is_listed = listed.is_none_or(|listed| listed.eq(part.iter().map(|row| row.0)));
             let next = if whole { after } else { Some(last + 1) };
-            Ok(Part { path: self.directory.file(first), rows: part, is_listed, next })
+            Ok(Part { path: self.path(first), rows: part, is_listed, next })
         })?;
         Ok(part.filter(|part| !part.rows.is_empty() || part.next.is_some()))
     }
@@ -286,7 +319,19 @@ impl LogFile {
 
     /// Where a file is.
     pub(super) fn path(&self, first: u64) -> PathBuf {
-        self.directory.file(first)
+        let (here, archive) = (self.directory.file(first), self.archive.read());
+        let archived = archive.file(first).filter(|_| !here.exists());
+        archived.and_then(|file| archive.path(file.first)).unwrap_or(here)
+    }
+
+    /// The same, where it can be read.
+    pub(super) fn path_to_read(&self, first: u64) -> Result<PathBuf, ReadError> {
+        let path = self.path(first);
+        let archive = self.archive.read();
+        match (archive.file(first), std::fs::File::open(&path)) {
+            (Some(file), Err(reason)) => Err(archive.out_of_reach(file, &reason)),
+            _ => Ok(path),
+        }
     }
 
     /// Bytes of the rows with their keys, as redb counts them.
@@ -302,7 +347,7 @@ impl LogFile {
 
     /// Reads in the file of a record, given the last record that can be in it. None when there is
     /// no such file.
-    fn read<T>(
+    pub(super) fn read<T>(
         &self,
         decision: u64,
         read: impl FnOnce(&Rows, u64) -> Result<T, StorageError>,
@@ -335,9 +380,8 @@ impl LogFile {
         let rows = match open.iter().position(|(number, _)| *number == first) {
             Some(at) => open.remove(at).1,
             None => {
-                let database = self.directory.open_closed(first).map_err(unavailable)?;
-                let directory = read_directory(&database).map_err(unavailable)?;
-                match Rows::of(&database, directory).map_err(unavailable)? {
+                let path = self.path_to_read(first)?;
+                match self.directory.rows_of(&path).map_err(unavailable)? {
                     Some(rows) => Arc::new(rows),
                     None => return Ok(None),
                 }

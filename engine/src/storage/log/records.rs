@@ -52,7 +52,12 @@ impl Records {
 
     /// The bytes of one record.
     pub(super) fn record(&self, decision: u64) -> Result<Option<Bytes>, ReadError> {
-        Ok(self.records(&[decision])?.pop())
+        match self.records(&[decision]) {
+            Err(ReadError::Archived(away)) => {
+                self.file.kept(decision).map(Some).ok_or(ReadError::Archived(away))
+            }
+            found => Ok(found?.pop()),
+        }
     }
 
     /// The record that holds the first event after a position: the head's successor if none does.
@@ -61,7 +66,9 @@ impl Records {
             return Ok(head.decision + 1);
         }
         // Positions grow with decisions, so the rows can be searched without an index.
-        let (mut low, mut high) = (1, head.decision);
+        let (before, last) = self.file.around(|end| end.head.position <= position);
+        let mut low = before.map_or(0, |end| end.head.decision) + 1;
+        let mut high = last.unwrap_or(head.decision);
         while low < high {
             let middle = low + (high - low).div_ceil(2);
             let record = self.record(middle)?;

@@ -9,10 +9,10 @@ use crate::faults::{Point, fail_point};
 /// hashes. Answers the head and the newest recorded time.
 pub(super) fn replay(file: &LogFile, index: &Index) -> Result<(Head, u64), OpenError> {
     let head = index.through();
-    let newest = file.records(&[head.decision])?.pop();
-    let recorded_at_ms = match newest.as_deref().map(parse_header).transpose() {
-        Ok(header) => header.map_or(0, |header| header.recorded_at_ms),
-        Err(damage) => return Err(damaged(head.decision, damage.to_string())),
+    let recorded_at_ms = match file.chain_at(head.decision) {
+        Ok(newest) => newest.map_or(0, |newest| newest.recorded_at_ms),
+        Err(ReadError::Damaged(reason)) => return Err(damaged(head.decision, reason)),
+        Err(error) => return Err(error.into()),
     };
     let mut chain = Chain { head, recorded_at_ms };
     file.for_each_row::<OpenError>(head.decision + 1, |row| {

@@ -5,13 +5,11 @@
 //! whole, so a crash in between leaves nothing but a file that is removed.
 
 use std::fs::{self, File};
-#[cfg(test)]
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use redb::{Builder, Database, DatabaseError, ReadOnlyDatabase};
 
-use super::rows::GROUPS;
+use super::rows::{GROUPS, Rows, read_directory};
 use crate::storage::disk::Disk;
 
 /// What the only file of a log was called before there were several.
@@ -29,8 +27,8 @@ pub(super) struct Directory {
 const CLOSED_CACHE_PART: usize = 2;
 
 impl Directory {
-    /// The decisions that the files begin with, in order. Removes what a crash left behind, unless
-    /// the disk is still.
+    /// The decisions that the files here begin with, in order. Removes what a crash left behind,
+    /// unless the disk is still.
     pub(super) fn list(&self) -> Result<Vec<u64>, String> {
         let (undivided, is_still) = (self.path.join(UNDIVIDED), self.disk.is_still());
         let mut firsts = Vec::new();
@@ -54,17 +52,17 @@ impl Directory {
             }
         }
         firsts.sort_unstable();
-        match firsts.first() {
-            Some(first) if *first != 1 => Err(format!("{} is missing", self.file(1).display())),
-            _ => Ok(firsts),
-        }
+        Ok(firsts)
     }
 
     /// Opens the newest file, repairing it where the last commit was cut off.
     pub(super) fn open_newest(&self, first: u64) -> Result<(Database, u64), String> {
-        let path = self.file(first);
-        let bytes = fs::metadata(&path).map_err(text)?.len();
-        let file = self.disk.file(&path).map_err(text)?;
+        self.open_to_write(&self.file(first))
+    }
+
+    fn open_to_write(&self, path: &Path) -> Result<(Database, u64), String> {
+        let bytes = fs::metadata(path).map_err(text)?.len();
+        let file = self.disk.file(path).map_err(text)?;
         let database = self.builder(1).create_with_backend(file).map_err(text)?;
         Ok((database, bytes))
     }
@@ -87,17 +85,22 @@ impl Directory {
         Ok(database)
     }
 
-    /// Opens a file that is closed for good.
-    pub(super) fn open_closed(&self, first: u64) -> Result<ReadOnlyDatabase, String> {
-        let path = self.file(first);
+    /// The rows of a file that is closed for good; none where nothing was ever written.
+    pub(super) fn rows_of(&self, path: &Path) -> Result<Option<Rows>, String> {
+        let database = self.open_closed(path)?;
+        let directory = read_directory(&database).map_err(text)?;
+        Rows::of(&database, directory).map_err(text)
+    }
+
+    fn open_closed(&self, path: &Path) -> Result<ReadOnlyDatabase, String> {
         let open = || {
-            let file = self.disk.file_to_read(&path)?;
+            let file = self.disk.file_to_read(path)?;
             self.builder(CLOSED_CACHE_PART).open_read_only_with_backend(file)
         };
         match open() {
             Err(DatabaseError::RepairAborted) => {
                 // Its last close did not come to its end. What was acknowledged is in it.
-                drop(self.open_newest(first)?);
+                drop(self.open_to_write(path)?);
                 open().map_err(text)
             }
             opened => opened.map_err(text),
@@ -109,8 +112,7 @@ impl Directory {
         if first == 1 && self.disk.is_still() && undivided.exists() {
             return undivided;
         }
-        // Twenty digits hold any number, so that names sort as numbers do.
-        self.path.join(format!("log-{first:020}.redb"))
+        self.path.join(name_of(first))
     }
 
     fn builder(&self, part: usize) -> Builder {
@@ -120,10 +122,10 @@ impl Directory {
     }
 }
 
-/// The path of a log's file, for those who look at it from outside.
-#[cfg(test)]
-pub(super) fn file_in(dir: &Path, first: u64) -> PathBuf {
-    dir.join(format!("log-{first:020}.redb"))
+/// What the file that begins with a record is called. Twenty digits hold any number, so that names
+/// sort as numbers do.
+pub(super) fn name_of(first: u64) -> String {
+    format!("log-{first:020}.redb")
 }
 
 fn text(error: impl std::fmt::Display) -> String {

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use super::file::LogFile;
 use super::records::Records;
 use super::{
-    Chain, Head, IndexContent, LogLimits, OpenError, ReadError, Shared, journal, row, settle,
+    ArchivedFile, Chain, Head, IndexContent, LogLimits, OpenError, ReadError, Shared, journal, row,
+    settle,
 };
 use crate::decision::format::{Damage, parse_header, split};
 use crate::storage::disk::Disk;
@@ -261,6 +262,20 @@ impl Stored {
     #[must_use]
     pub fn file_after(&self, decision: u64) -> Option<u64> {
         self.records().file.file_of(decision).1
+    }
+
+    /// The archived files, in order.
+    #[must_use]
+    pub fn archived(&self) -> Vec<ArchivedFile> {
+        self.records().file.archived()
+    }
+
+    /// Whether everything after a record can be read.
+    ///
+    /// # Errors
+    /// [`ReadError::Archived`], naming the first file that cannot.
+    pub fn reach_after(&self, decision: u64) -> Result<(), ReadError> {
+        self.records().file.reach(|file| file.end.head.decision > decision)
     }
 
     /// The bytes of one record.

@@ -312,7 +312,7 @@ fn a_damaged_log_is_refused_with_the_record_named() {
     record(store.append(deposit("account-1", 0, "needle-in-the-log", 1)));
     store.close();
     std::fs::remove_file(store.dir.path().join("index.redb")).expect("removes");
-    let path = segments::file_in(store.dir.path(), 1);
+    let path = store.dir.path().join(segments::name_of(1));
     let mut bytes = std::fs::read(&path).expect("reads");
     let needle = b"needle-in-the-log";
     let at = bytes.windows(needle.len()).position(|window| window == needle).expect("is there");
@@ -465,8 +465,8 @@ fn a_file_that_was_not_closed_is_repaired_when_it_is_read() {
         page_cache_bytes: limits.page_cache_bytes,
     };
     drop(directory.create(51).expect("creates"));
-    let first = segments::file_in(unclosed.path(), 1);
-    std::fs::copy(first, segments::file_in(store.dir.path(), 1)).expect("copies");
+    let first = unclosed.path().join(segments::name_of(1));
+    std::fs::copy(first, store.dir.path().join(segments::name_of(1))).expect("copies");
     store.reopen();
     expect_all(&store, 50);
 }
@@ -476,7 +476,7 @@ fn a_missing_first_file_is_named() {
     let mut store = Store::with(small_files(), Clock::system());
     fill_files(&store, 0, 400);
     store.close();
-    std::fs::remove_file(segments::file_in(store.dir.path(), 1)).expect("removes");
+    std::fs::remove_file(store.dir.path().join(segments::name_of(1))).expect("removes");
     let opened =
         Log::open(store.dir.path(), "store", small_files(), Clock::system(), &Spawner::default());
     let error = opened.expect_err("incomplete").to_string();

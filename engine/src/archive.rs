@@ -1,0 +1,293 @@
+//! Moving the oldest closed files of the log to an archive and back: when asked to, and by policy.
+//!
+//! Promises: a file moves only once its copy was read back and its records follow those before
+//! them; what is newer needs no archive to be read, verified, signed and written on. One at a time
+//! moves files. It decides which files move, and nothing about how they are stored.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoints::{CheckpointError, CheckpointLimits, Checkpoints, Growing, leaf};
+use crate::clock::Clock;
+use crate::reads::decision_at;
+use crate::storage::data_dir::DataDir;
+use crate::storage::log::{ArchivedFile, Chain, Log, LogLimits, ReadError};
+use crate::tasks::{Spawner, Thread};
+
+pub use crate::storage::log::ArchiveError;
+
+/// When files move without being asked for. Each has a default with a reason.
+#[derive(Clone, Copy, Debug)]
+pub struct ArchivePolicy {
+    /// The age of a file's newest record from which on it is moved. None: nothing moves by itself,
+    /// since nobody said where another disk is.
+    pub after: Option<Duration>,
+    /// How often is looked. 1 hour: little beside any age that is worth an archive.
+    pub every: Duration,
+}
+
+impl Default for ArchivePolicy {
+    fn default() -> Self {
+        Self { after: None, every: Duration::from_secs(3600) }
+    }
+}
+
+/// A point in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// An event.
+    Position(u64),
+    /// A recorded time, in milliseconds since 1970.
+    Time(u64),
+}
+
+impl std::str::FromStr for Point {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(position) = text.parse() {
+            return Ok(Self::Position(position));
+        }
+        let time = text.parse::<Timestamp>();
+        let time = time.map_err(|_| {
+            format!("{text:?} is neither a position nor a time such as 2026-01-31T12:00:00Z")
+        })?;
+        Ok(Self::Time(u64::try_from(time.as_millisecond()).unwrap_or(0)))
+    }
+}
+
+impl Serialize for Point {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Position(position) => serializer.serialize_u64(*position),
+            Self::Time(ms) => {
+                let time =
+                    i64::try_from(*ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+                serializer.collect_str(&time.unwrap_or(Timestamp::MAX))
+            }
+        }
+    }
+}
+
+/// A file of the log that is archived.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileView {
+    /// The file's name, in the archive as in the data directory.
+    pub file: String,
+    /// Its first record.
+    pub first_decision: u64,
+    /// Its last record.
+    pub last_decision: u64,
+    /// The newest position up to its end.
+    pub last_position: u64,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Whether it can be read where it is now.
+    pub within_reach: bool,
+}
+
+/// What is archived.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchiveView {
+    /// Where; none where no place was named.
+    pub dir: Option<PathBuf>,
+    /// The last archived record; 0 where there is none.
+    pub through_decision: u64,
+    /// The newest position up to it.
+    pub through_position: u64,
+    /// The archived files, in order.
+    pub files: Vec<FileView>,
+}
+
+/// Moves files of one log.
+pub struct Archiver {
+    log: Log,
+    checkpoints: Arc<Checkpoints>,
+    store_id: String,
+    policy: ArchivePolicy,
+    clock: Clock,
+    moving: Mutex<()>,
+    /// Dropped to end the thread that moves files by policy.
+    open: Mutex<Option<Sender<()>>>,
+    closed: Receiver<()>,
+}
+
+impl std::fmt::Debug for Archiver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Archiver").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+impl Archiver {
+    /// Moves files of the log of a store.
+    #[must_use]
+    pub fn new(
+        log: Log,
+        checkpoints: Arc<Checkpoints>,
+        store_id: &str,
+        policy: ArchivePolicy,
+        clock: Clock,
+    ) -> Self {
+        let (open, closed) = crossbeam_channel::bounded(0);
+        let (moving, open) = (Mutex::default(), Mutex::new(Some(open)));
+        let store_id = store_id.to_owned();
+        Self { log, checkpoints, store_id, policy, clock, moving, open, closed }
+    }
+
+    /// What is archived now.
+    #[must_use]
+    pub fn view(&self) -> ArchiveView {
+        let files = self.log.archived();
+        let (through_decision, through_position) =
+            files.last().map_or((0, 0), |file| (file.end.head.decision, file.end.head.position));
+        let files = files.iter().map(|file| self.file_view(file)).collect();
+        ArchiveView { dir: self.log.archive_dir(), through_decision, through_position, files }
+    }
+
+    fn file_view(&self, file: &ArchivedFile) -> FileView {
+        FileView {
+            file: file.name(),
+            first_decision: file.first,
+            last_decision: file.end.head.decision,
+            last_position: file.end.head.position,
+            bytes: file.bytes,
+            within_reach: self.log.is_within_reach(file),
+        }
+    }
+
+    /// Moves every closed file to the archive that has nothing at or after a point; without one,
+    /// every closed file. `moved` is told of each, and answers whether to go on. It blocks.
+    ///
+    /// # Errors
+    /// [`ArchiveError`]; what was moved before stays moved.
+    pub fn archive(
+        &self,
+        before: Option<Point>,
+        mut moved: impl FnMut(FileView) -> bool,
+    ) -> Result<(), ArchiveError> {
+        let _one_at_a_time = self.moving.lock();
+        if self.log.archive_dir().is_none() {
+            return Err(ArchiveError::NoPlace);
+        }
+        let through = match before {
+            None => u64::MAX,
+            Some(Point::Position(position)) => {
+                self.log.decision_after_position(position.saturating_sub(1))? - 1
+            }
+            Some(Point::Time(ms)) => decision_at(&self.log, ms.saturating_sub(1))?.0,
+        };
+        // So that the tree is whole up to here, and goes on without what is moved.
+        self.checkpoints.at(None).map_err(unsigned)?;
+        while let Some(copied) = self.log.copy_to_archive(through)? {
+            let before = self.log.archived().pop();
+            let (chain, tree) = match &before {
+                None => (Chain::genesis(&self.store_id), Some(Growing::default())),
+                Some(file) => (file.end, Growing::of(file.end.head.decision, &file.tree)),
+            };
+            let damaged = || ReadError::Damaged("the archive's tree is not that of its log".into());
+            let mut tree = tree.ok_or_else(damaged)?;
+            let end = copied.check(chain, |hash| tree.push(leaf(hash)))?;
+            let file = self.log.archive(copied, end, tree.roots())?;
+            tracing::info!(through = end.head.decision, "a file of the log was archived");
+            if !moved(self.file_view(&file)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings every archived file back that has something after a point; without one, all. `moved`
+    /// is told of each, and answers whether to go on. It blocks.
+    ///
+    /// # Errors
+    /// [`ArchiveError`]; what came back before stays.
+    pub fn unarchive(
+        &self,
+        after: Option<Point>,
+        mut moved: impl FnMut(FileView) -> bool,
+    ) -> Result<(), ArchiveError> {
+        let _one_at_a_time = self.moving.lock();
+        let is_wanted = |file: &ArchivedFile| match after {
+            None => true,
+            Some(Point::Position(position)) => file.end.head.position > position,
+            Some(Point::Time(ms)) => file.end.recorded_at_ms > ms,
+        };
+        while let Some(file) = self.log.bring_back(is_wanted)? {
+            tracing::info!(from = file.first, "a file of the log came back from the archive");
+            if !moved(self.file_view(&file)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves files by policy, until [`Archiver::close`].
+    pub fn keep_policy(&self) {
+        let Some(after) = self.policy.after else { return };
+        let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        let mut wait = Duration::ZERO;
+        while self.closed.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+            wait = self.policy.every;
+            let before = Point::Time(self.clock.now_ms().saturating_sub(after));
+            let is_open = || self.open.lock().is_some();
+            if let Err(error) = self.archive(Some(before), |_| is_open()) {
+                tracing::warn!(%error, "the log could not be archived");
+            }
+        }
+    }
+
+    /// Ends [`Archiver::keep_policy`].
+    pub fn close(&self) {
+        drop(self.open.lock().take());
+    }
+}
+
+/// Works on the archive of a store that no server uses; answers what is archived then. It blocks.
+///
+/// # Errors
+/// A sentence, when the directory cannot be used, or why not all was moved.
+pub fn offline(
+    data: &Path,
+    archive_dir: Option<PathBuf>,
+    work: impl FnOnce(&Arc<Archiver>) -> Result<(), ArchiveError>,
+) -> Result<ArchiveView, String> {
+    fn text(error: impl std::fmt::Display) -> String {
+        error.to_string()
+    }
+    // Nothing is made where there is no store.
+    drop(DataDir::look(data).map_err(text)?);
+    let dir = DataDir::open(data).map_err(text)?;
+    if dir.is_live_copy().map_err(text)? {
+        return Err(format!(
+            "{} was copied while it was used; start a server first",
+            data.display()
+        ));
+    }
+    dir.begin_use().map_err(text)?;
+    let (clock, spawner) = (Clock::system(), Spawner::default());
+    let limits = LogLimits { archive_dir, ..LogLimits::default() };
+    let opened = Log::open(dir.path(), dir.store_id(), limits, clock.clone(), &spawner);
+    let (log, threads) = opened.map_err(text)?;
+    let checkpoints =
+        Checkpoints::new(log.clone(), dir.path(), dir.store_id(), CheckpointLimits::default());
+    let policy = ArchivePolicy::default();
+    let archiver = Archiver::new(log, Arc::new(checkpoints), dir.store_id(), policy, clock);
+    let archiver = Arc::new(archiver);
+    let done = work(&archiver).map(|()| archiver.view()).map_err(text);
+    drop(archiver);
+    threads.into_iter().for_each(Thread::join);
+    done
+}
+
+fn unsigned(error: CheckpointError) -> ArchiveError {
+    match error {
+        CheckpointError::Log(error) => ArchiveError::Log(error),
+        other => ArchiveError::Io(PathBuf::from("log-tree"), other.to_string()),
+    }
+}
