@@ -359,6 +359,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::event::JSON;
     use crate::storage::disk::Disk;
+    use crate::storage::disk::simulated::{Call, Simulated};
     use crate::storage::log::LogLimits;
     use crate::tasks::Spawner;
 
@@ -376,9 +377,10 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn one_that_may_have_been_declared_holds_until_it_is_known() {
-        let (dir, disk) = (tempfile::tempdir().expect("a directory"), Disk::default());
-        let (limits, spawner) = (LogLimits::default(), Spawner::default());
-        let opened = Log::open_on(&disk, dir.path(), "store", limits, Clock::system(), &spawner);
+        let (simulated, dir) = (Simulated::new(), std::path::Path::new("/store"));
+        let (disk, limits, spawner) =
+            (Disk::simulated(&simulated), LogLimits::default(), Spawner::default());
+        let opened = Log::open_on(&disk, dir, "store", limits, Clock::system(), &spawner);
         let (log, _threads) = opened.expect("opens");
         let schemas = EventSchemas::open(&log).expect("reads");
         let declare = async || {
@@ -387,7 +389,7 @@ mod tests {
             schemas.declare(name, r#"{"type":"object"}"#.to_owned(), None, progress).await
         };
         let breaks = |data: &str| schemas.rules().now().check(&event(data)).is_err();
-        disk.fail_next_sync("log-journal");
+        simulated.fail("log-journal", Call::Sync, 1);
         let declared = declare().await;
         assert!(
             matches!(declared, Err(DeclareError::Log(AppendError::Unknown(_)))),

@@ -2,7 +2,7 @@
 //! `{projection}-{version}.building` is built to take its place, and `….beside` to do so when
 //! someone asks for it. A name changes in one step, so a crash finds either the one or the other.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -150,8 +150,7 @@ impl Files {
         is_for: Use,
     ) -> Result<(), String> {
         let path = self.path(&spec.name, spec.version, is_for);
-        file.move_to(&path).map_err(|error| error.to_string())?;
-        File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(|error| error.to_string())
+        file.move_to(&path).map_err(|error| error.to_string())
     }
 
     /// Whether the log has, at the checkpoint, the record that was read there. What is archived out

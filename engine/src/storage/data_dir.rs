@@ -91,7 +91,7 @@ impl DataDir {
         if path.exists() && !path.is_dir() {
             return Err(io(ErrorKind::NotADirectory.into()));
         }
-        fs::create_dir_all(path).map_err(io)?;
+        make(path).map_err(io)?;
         let marker = path.join(MARKER);
         let mut entries = fs::read_dir(path).map_err(io)?;
         let is_empty = entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == "lock"));
@@ -227,6 +227,18 @@ impl DataDir {
     pub fn read_models(&self) -> PathBuf {
         self.path.join("read_models")
     }
+}
+
+/// Makes a directory and those above it, so that a crash does not take any of them back.
+fn make(path: &Path) -> std::io::Result<()> {
+    let above = |dir: &Path| match dir.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new(".").to_owned(),
+        parent => parent.unwrap_or(dir).to_owned(),
+    };
+    let new = path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists());
+    let parents: Vec<_> = new.map(above).collect();
+    fs::create_dir_all(path)?;
+    parents.iter().try_for_each(|dir| File::open(dir)?.sync_all())
 }
 
 fn lock(path: &Path) -> Result<File, DataDirError> {

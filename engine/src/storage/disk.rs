@@ -1,10 +1,13 @@
-//! Where the log and its index keep their bytes: ordinary files. Benches and tests may ask for a
-//! disk whose syncs take longer; no setting of the server reaches that. Who only looks at a store
-//! asks for one on which nothing changes.
+//! Where the log, its index and read models keep their bytes: ordinary files. Everything that
+//! durability rests on goes through here, contents of files and names in directories, so that a
+//! simulated disk can take the place of the files and lose what was not synced.
+//!
+//! Benches and tests may ask for a disk whose syncs take longer; no setting of the server reaches
+//! that. Who only looks at a store asks for one on which nothing changes.
 
 mod still;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::ops::Bound;
 use std::path::Path;
@@ -20,11 +23,19 @@ use still::{Changed, Changes};
 /// A disk to keep a log on.
 #[derive(Clone, Debug, Default)]
 pub struct Disk {
-    sync_delay: Duration,
+    kind: Kind,
     /// Where changes are kept that must not reach the files.
     still: Option<Arc<Changes>>,
+    sync_delay: Duration,
+}
+
+#[derive(Clone, Debug, Default)]
+enum Kind {
+    /// The files of the system.
+    #[default]
+    Files,
     #[cfg(test)]
-    pub(super) faults: Arc<faults::Faults>,
+    Simulated(simulated::Simulated),
 }
 
 impl Disk {
@@ -35,16 +46,21 @@ impl Disk {
         Self { sync_delay, ..Self::default() }
     }
 
-    /// Lets the next sync of files whose names begin so fail.
-    #[cfg(test)]
-    pub(crate) fn fail_next_sync(&self, file: &str) {
-        self.faults.fail(file, faults::Call::Sync, 1);
-    }
-
     /// A disk on which nothing changes: what is written is kept in memory and gone with it.
     #[must_use]
     pub fn still() -> Self {
-        Self { still: Some(Arc::default()), ..Self::default() }
+        Self::default().stilled()
+    }
+
+    /// This disk as it is for who must not change anything on it.
+    pub(super) fn stilled(&self) -> Self {
+        Self { still: Some(Arc::default()), ..self.clone() }
+    }
+
+    /// A disk in memory.
+    #[cfg(test)]
+    pub(crate) fn simulated(simulated: &simulated::Simulated) -> Self {
+        Self { kind: Kind::Simulated(simulated.clone()), ..Self::default() }
     }
 
     /// Whether nothing changes on it.
@@ -58,49 +74,172 @@ impl Disk {
         if self.is_still() {
             return self.file_to_read(path);
         }
-        let file =
-            File::options().read(true).write(true).create(true).truncate(false).open(path)?;
-        self.backend(file, path)
+        let bytes = match &self.kind {
+            Kind::Files => {
+                let mut options = File::options();
+                let options = options.read(true).write(true).create(true).truncate(false);
+                Bytes::File(backend(options.open(path)?)?)
+            }
+            #[cfg(test)]
+            Kind::Simulated(disk) => Bytes::Simulated(disk.file(path)?),
+        };
+        Ok(DiskFile { bytes, changed: None, sync_delay: self.sync_delay })
     }
 
     /// Opens a file for reading only.
     pub(super) fn file_to_read(&self, path: &Path) -> io::Result<DiskFile> {
-        self.backend(File::open(path)?, path)
+        let bytes = match &self.kind {
+            Kind::Files => Bytes::File(backend(File::open(path)?)?),
+            #[cfg(test)]
+            Kind::Simulated(disk) => Bytes::Simulated(disk.file_to_read(path)?),
+        };
+        let changed = self.still.as_ref().map(|all| Changed::of(all, path, &bytes)).transpose()?;
+        Ok(DiskFile { bytes, changed, sync_delay: self.sync_delay })
     }
 
-    fn backend(&self, file: File, path: &Path) -> io::Result<DiskFile> {
-        let file = FileBackend::new(file).map_err(|error| io::Error::other(error.to_string()))?;
-        let changed = self.still.as_ref().map(|all| Changed::of(all, path, &file)).transpose()?;
-        Ok(DiskFile {
-            file,
-            changed,
-            sync_delay: self.sync_delay,
+    /// Whether there is such a file.
+    pub(super) fn has(&self, path: &Path) -> io::Result<bool> {
+        match &self.kind {
+            Kind::Files => path.try_exists(),
             #[cfg(test)]
-            faults: faults::OfFile::new(&self.faults, path),
-        })
+            Kind::Simulated(disk) => disk.has(path),
+        }
     }
+
+    /// The names of what is in a directory, in no order; those that are no text are left out.
+    pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        match &self.kind {
+            Kind::Files => {
+                let names = fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().into_string()));
+                let names: io::Result<Vec<_>> = names.collect();
+                Ok(names?.into_iter().flatten().collect())
+            }
+            #[cfg(test)]
+            Kind::Simulated(disk) => disk.list(dir),
+        }
+    }
+
+    /// Gives a file another name, in place of what had it. A crash may undo it until the directory
+    /// is synced.
+    pub(super) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.may_change()?;
+        match &self.kind {
+            Kind::Files => fs::rename(from, to),
+            #[cfg(test)]
+            Kind::Simulated(disk) => disk.rename(from, to),
+        }
+    }
+
+    /// Removes a file, if it is there. A crash may undo it until the directory is synced.
+    pub(super) fn remove(&self, path: &Path) -> io::Result<()> {
+        self.may_change()?;
+        let removed = match &self.kind {
+            Kind::Files => fs::remove_file(path),
+            #[cfg(test)]
+            Kind::Simulated(disk) => disk.remove(path),
+        };
+        match removed {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+
+    /// Makes the names in a directory durable.
+    pub(super) fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.may_change()?;
+        match &self.kind {
+            Kind::Files => File::open(dir)?.sync_all(),
+            #[cfg(test)]
+            Kind::Simulated(disk) => disk.sync_dir(dir),
+        }
+    }
+
+    /// Free bytes; none where the system does not say.
+    ///
+    /// # Errors
+    /// When there is no such directory.
+    pub(super) fn free_bytes(&self, dir: &Path) -> io::Result<Option<u64>> {
+        match &self.kind {
+            Kind::Files => match rustix::fs::statvfs(dir) {
+                Ok(stat) => Ok(Some(stat.f_bavail.saturating_mul(stat.f_frsize))),
+                Err(rustix::io::Errno::NOENT) => Err(io::ErrorKind::NotFound.into()),
+                Err(_) => Ok(None),
+            },
+            #[cfg(test)]
+            Kind::Simulated(_) => Ok(None),
+        }
+    }
+}
+
+impl Disk {
+    fn may_change(&self) -> io::Result<()> {
+        if self.is_still() { Err(io::ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(()) }
+    }
+}
+
+fn backend(file: File) -> io::Result<FileBackend> {
+    FileBackend::new(file).map_err(|error| io::Error::other(error.to_string()))
 }
 
 /// One file of a disk, as redb uses it.
 #[derive(Debug)]
 pub(super) struct DiskFile {
-    file: FileBackend,
+    bytes: Bytes,
     /// On a still disk.
     changed: Option<Arc<Mutex<Changed>>>,
     sync_delay: Duration,
+}
+
+/// Where the bytes of a file are.
+#[derive(Debug)]
+enum Bytes {
+    File(FileBackend),
     #[cfg(test)]
-    faults: faults::OfFile,
+    Simulated(simulated::SimulatedFile),
+}
+
+impl Bytes {
+    fn len(&self) -> io::Result<u64> {
+        match self {
+            Self::File(file) => file.len(),
+            #[cfg(test)]
+            Self::Simulated(file) => file.len(),
+        }
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.read(offset, out),
+            #[cfg(test)]
+            Self::Simulated(file) => file.read(offset, out),
+        }
+    }
+}
+
+impl DiskFile {
+    /// Whoever looks at a still disk holds the directory; these locks want a file that can be
+    /// written. A simulated disk has one process.
+    fn lock<T>(
+        &self,
+        granted: T,
+        lock: impl FnOnce(&FileBackend) -> Result<T, BackendError>,
+    ) -> Result<T, BackendError> {
+        match (&self.changed, &self.bytes) {
+            (None, Bytes::File(file)) => lock(file),
+            _ => Ok(granted),
+        }
+    }
 }
 
 impl StorageBackend for DiskFile {
     fn len(&self) -> io::Result<u64> {
-        self.changed.as_ref().map_or_else(|| self.file.len(), |changed| Ok(changed.lock().len()))
+        self.changed.as_ref().map_or_else(|| self.bytes.len(), |changed| Ok(changed.lock().len()))
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         match &self.changed {
-            Some(changed) => changed.lock().read(&self.file, offset, out),
-            None => self.file.read(offset, out),
+            Some(changed) => changed.lock().read(&self.bytes, offset, out),
+            None => self.bytes.read(offset, out),
         }
     }
 
@@ -109,18 +248,22 @@ impl StorageBackend for DiskFile {
             changed.lock().set_len(len);
             return Ok(());
         }
-        #[cfg(test)]
-        self.faults.before_set_len(&self.file, len)?;
-        self.file.set_len(len)
+        match &self.bytes {
+            Bytes::File(file) => file.set_len(len),
+            #[cfg(test)]
+            Bytes::Simulated(file) => file.set_len(len),
+        }
     }
 
     fn sync_data(&self) -> io::Result<()> {
         if self.changed.is_some() {
             return Ok(());
         }
-        #[cfg(test)]
-        self.faults.before_sync(&self.file)?;
-        self.file.sync_data()?;
+        match &self.bytes {
+            Bytes::File(file) => file.sync_data()?,
+            #[cfg(test)]
+            Bytes::Simulated(file) => file.sync_data()?,
+        }
         if !self.sync_delay.is_zero() {
             std::thread::sleep(self.sync_delay);
         }
@@ -129,20 +272,25 @@ impl StorageBackend for DiskFile {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         if let Some(changed) = &self.changed {
-            return changed.lock().write(&self.file, offset, data);
+            return changed.lock().write(&self.bytes, offset, data);
         }
-        #[cfg(test)]
-        self.faults.before_write(&self.file, offset, data.len())?;
-        self.file.write(offset, data)
+        match &self.bytes {
+            Bytes::File(file) => file.write(offset, data),
+            #[cfg(test)]
+            Bytes::Simulated(file) => file.write(offset, data),
+        }
     }
 
     fn close(&self) -> io::Result<()> {
-        self.file.close()
+        match &self.bytes {
+            Bytes::File(file) => file.close(),
+            #[cfg(test)]
+            Bytes::Simulated(_) => Ok(()),
+        }
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        // Whoever looks holds the directory; these locks want a file that can be written.
-        if self.changed.is_some() { Ok(true) } else { self.file.try_lock_range(start, end) }
+        self.lock(true, |file| file.try_lock_range(start, end))
     }
 
     fn try_lock_shared_range(
@@ -150,25 +298,25 @@ impl StorageBackend for DiskFile {
         start: Bound<u64>,
         end: Bound<u64>,
     ) -> Result<bool, BackendError> {
-        if self.changed.is_some() { Ok(true) } else { self.file.try_lock_shared_range(start, end) }
+        self.lock(true, |file| file.try_lock_shared_range(start, end))
     }
 
     fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        if self.changed.is_some() { Ok(()) } else { self.file.lock_range(start, end) }
+        self.lock((), |file| file.lock_range(start, end))
     }
 
     fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        if self.changed.is_some() { Ok(()) } else { self.file.lock_shared_range(start, end) }
+        self.lock((), |file| file.lock_shared_range(start, end))
     }
 
     fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        if self.changed.is_some() { Ok(()) } else { self.file.unlock_range(start, end) }
+        self.lock((), |file| file.unlock_range(start, end))
     }
 
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        if self.changed.is_some() { Ok(false) } else { self.file.query_lock_range(start, end) }
+        self.lock(false, |file| file.query_lock_range(start, end))
     }
 }
 
 #[cfg(test)]
-pub(super) mod faults;
+pub(crate) mod simulated;

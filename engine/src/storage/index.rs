@@ -25,6 +25,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::disk::Disk;
 use super::log::{Direction, Head};
+use super::unpanicked;
 use crate::decision::{Decision, Hash, Kind};
 use crate::event::derived_at_ms;
 use crate::query::Query;
@@ -121,13 +122,15 @@ impl Index {
         has: impl FnOnce(&Head) -> bool,
     ) -> Result<Self, IndexError> {
         let path = dir.join("index.redb");
-        let (base, active, file) = match unpanicked(|| IndexFile::open(disk, &path)) {
+        let damaged = || Err(IndexError("its file is damaged".into()));
+        let opened = unpanicked(|| IndexFile::open(disk, &path)).unwrap_or_else(damaged);
+        let (base, active, file) = match opened {
             Ok((file, Some((base, active)))) if has(&base) => (base, active, file),
             Ok((file, None)) => (genesis, ActiveModules::new(), file),
             refused => {
                 tracing::warn!("the index does not agree with the log and is built again");
                 drop(refused);
-                std::fs::remove_file(&path).map_err(|error| IndexError(error.to_string()))?;
+                disk.remove(&path).map_err(|error| IndexError(error.to_string()))?;
                 (genesis, ActiveModules::new(), IndexFile::open(disk, &path)?.0)
             }
         };
@@ -144,6 +147,12 @@ impl Index {
         while work.is_under_way() {
             moved.wait(&mut work);
         }
+    }
+
+    /// Whether nothing is being written behind.
+    #[cfg(test)]
+    pub(super) fn rests(&self) -> bool {
+        !self.work.0.lock().is_under_way()
     }
 
     /// The newest record in it.
@@ -367,13 +376,6 @@ fn first_half(hasher: &blake3::Hasher) -> u128 {
         *to = *from;
     }
     u128::from_be_bytes(half)
-}
-
-/// Opens a derived file: the storage engine asserts what damaged bytes break, and such a file is to
-/// be built again, not to keep a server from starting.
-fn unpanicked<T>(open: impl FnOnce() -> Result<T, IndexError>) -> Result<T, IndexError> {
-    let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(open));
-    opened.unwrap_or_else(|_| Err(IndexError("its file is damaged".into())))
 }
 
 #[cfg(test)]

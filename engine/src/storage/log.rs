@@ -55,7 +55,7 @@ pub use group::Group;
 use journal::Journal;
 pub use moves::{ArchiveError, Copied};
 use recent::RecentStreams;
-use records::Records;
+use records::{Records, unless_missing};
 pub use stored::{Run, Stored, StoredPart, StoredRow};
 pub use work::{
     AppendError, AppendReply, Appended, Condition, DirectAppend, Expectation, Lineage, Refusal,
@@ -291,7 +291,8 @@ impl Log {
     /// # Errors
     /// [`ReadError`] when it is damaged or the file cannot be read.
     pub fn record(&self, decision: u64) -> Result<Option<Bytes>, ReadError> {
-        self.shared.records.record(decision)
+        let head = self.head().decision;
+        unless_missing(decision, head, self.shared.records.record(decision)?)
     }
 
     /// The group that holds a record. None after the newest.
@@ -299,7 +300,8 @@ impl Log {
     /// # Errors
     /// [`ReadError`] when it is damaged or the file cannot be read.
     pub fn group(&self, decision: u64) -> Result<Option<Arc<Group>>, ReadError> {
-        self.shared.records.group(decision)
+        let head = self.head().decision;
+        unless_missing(decision, head, self.shared.records.group(decision)?)
     }
 
     /// The records that hold up to `limit` events of a stream, in the order of reading, beginning
@@ -364,7 +366,11 @@ impl Shared {
         if room.is_some_and(|found| found.elapsed() < ROOM_LASTS) {
             return None;
         }
-        let free_bytes = self.records.file.free_disk_bytes()?;
+        let free_bytes = match self.records.file.free_disk_bytes() {
+            Ok(free_bytes) => free_bytes?,
+            // What is open would still be written, and could not be found by the next start.
+            Err(gone) => return Some(Refusal::Recovering(gone)),
+        };
         let min_free_bytes = self.limits.min_free_disk_bytes;
         let has_room = free_bytes >= min_free_bytes;
         *room = has_room.then(Stopwatch::start);
@@ -399,5 +405,7 @@ impl Shared {
 mod faults;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod power_loss;
 #[cfg(test)]
 mod tests;

@@ -20,6 +20,7 @@ use crate::decision::Hash;
 use crate::document::Index;
 use crate::faults::{Mutant, Point, fail_point, is_on};
 use crate::storage::disk::Disk;
+use crate::storage::unpanicked;
 
 pub use view::{IndexView, View};
 
@@ -44,9 +45,7 @@ pub fn checkpoint_of(path: &Path) -> Result<Option<Checkpoint>> {
         let builder = builder.set_cache_size(PAGE_CACHE_BYTES);
         Ok(View::of(&builder.create_with_backend(file).map_err(failed)?)?.checkpoint())
     };
-    // The storage engine asserts what damaged bytes break.
-    let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
-    read.unwrap_or_else(|_| Err(failed("its pages do not hang together")))
+    unpanicked(read).unwrap_or_else(damaged)
 }
 
 /// How far a projection has read.
@@ -104,6 +103,10 @@ fn failed(error: impl std::fmt::Display) -> ReadModelError {
     ReadModelError(error.to_string())
 }
 
+fn damaged<T>() -> Result<T> {
+    Err(failed("its pages do not hang together"))
+}
+
 type Result<T> = std::result::Result<T, ReadModelError>;
 
 /// Two documents that a unique index cannot both hold.
@@ -156,6 +159,7 @@ impl From<ReadModelError> for WriteError {
 
 /// An open file.
 pub struct ReadModelFile {
+    disk: Disk,
     path: RwLock<PathBuf>,
     collections: RwLock<Vec<Collection>>,
     /// None while it is being opened again.
@@ -181,12 +185,22 @@ impl ReadModelFile {
     /// # Errors
     /// [`ReadModelError`] when it cannot be used, or was made for other read models.
     pub fn open(path: &Path, collections: Vec<Collection>) -> Result<Self> {
+        Self::open_on(&Disk::default(), path, collections)
+    }
+
+    /// As [`ReadModelFile::open`], on a disk of the caller's.
+    pub(super) fn open_on(disk: &Disk, path: &Path, collections: Vec<Collection>) -> Result<Self> {
+        let is_new = !disk.has(path).map_err(failed)?;
         let file = Self {
+            disk: disk.clone(),
             path: RwLock::new(path.to_owned()),
             collections: RwLock::new(collections),
             open: RwLock::new(None),
         };
         file.reopen()?;
+        if is_new {
+            path.parent().map_or(Ok(()), |dir| disk.sync_dir(dir)).map_err(failed)?;
+        }
         Ok(file)
     }
 
@@ -197,12 +211,16 @@ impl ReadModelFile {
     pub fn reopen(&self) -> Result<()> {
         let mut slot = self.open.write();
         drop(slot.take());
-        let mut builder = Database::builder();
-        let database = builder.set_cache_size(PAGE_CACHE_BYTES).create(&*self.path.read());
-        let database = database.map_err(failed)?;
-        indexes::reconcile(&database, &self.collections.read())?;
-        let view = RwLock::new(Arc::new(View::of(&database)?));
-        *slot = Some(Open { view, database });
+        let open = || {
+            let bytes = self.disk.file(&self.path.read()).map_err(failed)?;
+            let mut builder = Database::builder();
+            let database = builder.set_cache_size(PAGE_CACHE_BYTES).create_with_backend(bytes);
+            let database = database.map_err(failed)?;
+            indexes::reconcile(&database, &self.collections.read())?;
+            let view = RwLock::new(Arc::new(View::of(&database)?));
+            Ok(Open { view, database })
+        };
+        *slot = Some(unpanicked(open).unwrap_or_else(damaged)?);
         Ok(())
     }
 
@@ -216,7 +234,8 @@ impl ReadModelFile {
         self.with(|open| {
             indexes::reconcile(&open.database, &collections)?;
             *self.collections.write() = collections;
-            let write = open.database.begin_write().map_err(failed)?;
+            let mut write = open.database.begin_write().map_err(failed)?;
+            write.set_quick_repair(true);
             let mut meta = write.open_table(META).map_err(failed)?;
             meta.insert(MAKER, maker.as_slice()).map_err(failed)?;
             drop(meta);
@@ -239,15 +258,15 @@ impl ReadModelFile {
         self.path.read().clone()
     }
 
-    /// Gives the file another name, in place of what has it.
+    /// Gives the file another name, durably, in place of what has it.
     ///
     /// # Errors
-    /// [`ReadModelError`] when it has the one that it had.
+    /// [`ReadModelError`] when it may have the one that it had.
     pub fn move_to(&self, path: &Path) -> Result<()> {
         let mut current = self.path.write();
-        std::fs::rename(&*current, path).map_err(failed)?;
+        self.disk.rename(&current, path).map_err(failed)?;
         path.clone_into(&mut current);
-        Ok(())
+        path.parent().map_or(Ok(()), |dir| self.disk.sync_dir(dir)).map_err(failed)
     }
 
     /// Whether it is of these read models, whatever their indexes.
@@ -336,7 +355,9 @@ impl Open {
         let mut write = self.database.begin_write().map_err(failed)?;
         let durability = if durable { Durability::Immediate } else { Durability::None };
         write.set_durability(durability).map_err(failed)?;
-        // A crash must not make the next start read the whole file.
+        // A crash must not make the next start read the whole file. It also syncs twice, what was
+        // written before what leads to it: so a sync that fails loses nothing that is led to,
+        // whatever the system shows of it.
         write.set_quick_repair(durable);
         Ok(write)
     }

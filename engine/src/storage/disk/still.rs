@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use redb::StorageBackend;
-use redb::backends::FileBackend;
+
+use super::Bytes;
 
 /// What is kept at once: a page of redb's.
 const PAGE: u64 = 4096;
@@ -30,11 +30,7 @@ pub(super) struct Changed {
 
 impl Changed {
     /// What was written to a file before, on the disk with these changes.
-    pub(super) fn of(
-        all: &Changes,
-        path: &Path,
-        file: &FileBackend,
-    ) -> io::Result<Arc<Mutex<Self>>> {
+    pub(super) fn of(all: &Changes, path: &Path, file: &Bytes) -> io::Result<Arc<Mutex<Self>>> {
         let mut all = all.lock();
         if let Some(known) = all.get(path) {
             return Ok(Arc::clone(known));
@@ -59,7 +55,7 @@ impl Changed {
         }
     }
 
-    pub(super) fn read(&self, file: &FileBackend, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    pub(super) fn read(&self, file: &Bytes, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let end = offset.saturating_add(u64::try_from(out.len()).unwrap_or(u64::MAX));
         if end > self.len {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -84,7 +80,7 @@ impl Changed {
         Ok(())
     }
 
-    pub(super) fn write(&mut self, file: &FileBackend, offset: u64, data: &[u8]) -> io::Result<()> {
+    pub(super) fn write(&mut self, file: &Bytes, offset: u64, data: &[u8]) -> io::Result<()> {
         let (mut at, mut rest) = (offset, data);
         while !rest.is_empty() {
             let start = usize::try_from(at % PAGE).unwrap_or(0);
@@ -107,7 +103,7 @@ impl Changed {
     }
 
     /// What the file itself has there; nothing beyond its end.
-    fn read_file(&self, file: &FileBackend, at: u64, out: &mut [u8]) -> io::Result<()> {
+    fn read_file(&self, file: &Bytes, at: u64, out: &mut [u8]) -> io::Result<()> {
         let there = usize::try_from(self.of_file.saturating_sub(at)).unwrap_or(usize::MAX);
         let (of_file, beyond) = out.split_at_mut(out.len().min(there));
         beyond.fill(0);
@@ -117,8 +113,9 @@ impl Changed {
 
 #[cfg(test)]
 mod tests {
+    use redb::StorageBackend;
+
     use super::super::Disk;
-    use super::*;
 
     #[test]
     fn what_is_written_is_read_back_and_the_file_stays_as_it_is() {

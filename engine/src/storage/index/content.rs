@@ -17,6 +17,7 @@ use super::view::read_stream_block;
 use super::{ActiveModules, Head, Index, IndexError, blocks};
 use crate::decision::{Decision, Hash};
 use crate::storage::disk::Disk;
+use crate::storage::unpanicked;
 
 /// Records whose entries are summed up together. 65,536: a log of a billion has 15,000 sums.
 const SPAN: u64 = 1 << 16;
@@ -139,7 +140,7 @@ pub(in crate::storage) fn content_of(
 ) -> Result<Option<IndexContent>, IndexError> {
     let path = dir.join("index.redb");
     // One that is suspect is deleted by the next start.
-    if !path.exists() || super::file::suspect(&path).exists() {
+    if !disk.has(&path)? || disk.has(&super::file::suspect(&path))? {
         return Ok(None);
     }
     let database = open_database(disk, &path)?;
@@ -202,9 +203,8 @@ impl IndexContent {
     /// A sentence, when it cannot be read.
     pub fn differences(&self, mut tally: IndexTally) -> Result<Vec<String>, String> {
         tally.sum_up();
-        let compare = std::panic::AssertUnwindSafe(|| self.compare(&tally));
-        let compared = std::panic::catch_unwind(compare)
-            .map_err(|_| "its pages do not hang together".to_owned())?;
+        let compared = unpanicked(|| self.compare(&tally));
+        let compared = compared.ok_or("its pages do not hang together")?;
         compared.map_err(|error| error.to_string())
     }
 

@@ -1,7 +1,6 @@
 //! The index's redb file: what was flushed. Every key ends in a number, so that the entries of a
 //! label or a stream lie together in their order.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -66,9 +65,11 @@ impl IndexFile {
     /// Opens the file, and answers how far it goes and what is active there; none when it is new.
     pub(super) fn open(disk: &Disk, path: &Path) -> Result<(Self, Option<Start>), IndexError> {
         let suspect = suspect(path);
-        if suspect.exists() {
-            std::fs::remove_file(path)?;
-            std::fs::remove_file(suspect)?;
+        if disk.has(&suspect)? {
+            disk.remove(path)?;
+            // A crash must not take back the first and leave the second.
+            path.parent().map_or(Ok(()), |dir| disk.sync_dir(dir))?;
+            disk.remove(&suspect)?;
         }
         let database = open_database(disk, path)?;
         let start = start(&database)?;
@@ -109,7 +110,7 @@ impl IndexFile {
     /// those who read it.
     fn suspect(&self) -> Result<(), IndexError> {
         self.disk.file(&suspect(&self.path))?.sync_data()?;
-        self.path.parent().map_or(Ok(()), |dir| Ok(File::open(dir)?.sync_all()?))
+        self.path.parent().map_or(Ok(()), |dir| Ok(self.disk.sync_dir(dir)?))
     }
 
     pub(super) fn command(&self, key: u128) -> Result<Option<u64>, IndexError> {

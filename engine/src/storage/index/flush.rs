@@ -118,10 +118,13 @@ impl Flusher {
             drop(guard);
             let flushed = self.0.flush();
             let mut guard = work.lock();
-            if let Err(error) = &flushed {
-                tracing::error!(%error, "the index cannot be written; it stays in memory");
+            let failed = flushed.err().map(|error| error.to_string());
+            if let Some(error) = &failed
+                && guard.failed != failed
+            {
+                tracing::error!(error, "the index cannot be written; it stays in memory");
             }
-            guard.failed = flushed.err().map(|error| error.to_string());
+            guard.failed = failed;
             // What failed is still wanted, unless it is the last that is done.
             guard.wanted = guard.failed.is_some() && !guard.closed;
             moved.notify_all();

@@ -19,7 +19,10 @@ use super::segments::Directory;
 use super::{Chain, LogLimits, OpenError, ReadError, row};
 use crate::faults::{Point, fail_point};
 use crate::storage::disk::Disk;
+use crate::storage::unpanicked;
 
+/// What is said of bytes that made the storage engine panic.
+const DAMAGED: &str = "its pages do not hang together";
 /// Closed files that are kept open for readers. 6: 96 MiB of page caches at the most.
 const OPEN_FILES: usize = 6;
 
@@ -78,7 +81,10 @@ impl LogFile {
         }
         let next = archive.through() + 1;
         let opened = match firsts.last() {
-            Some(newest) if firsts.binary_search(&next).is_ok() => directory.open_newest(*newest),
+            Some(newest) if firsts.binary_search(&next).is_ok() => unpanicked(|| {
+                directory.open_newest(*newest)
+            })
+            .unwrap_or_else(|| Err(format!("{}: {}", directory.file(*newest).display(), DAMAGED))),
             None if directory.disk.is_still() => Err(format!("{} holds no log", dir.display())),
             None if next == 1 => {
                 firsts.push(1);
@@ -117,17 +123,19 @@ impl LogFile {
         Ok(record.map(|record| Chain::from(&record).map(|(_, chain)| chain)).transpose()?)
     }
 
-    /// Free bytes on the disk; none where the system does not say.
-    pub(super) fn free_disk_bytes(&self) -> Option<u64> {
-        let stat = rustix::fs::statvfs(&self.directory.path).ok()?;
-        Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+    /// Free bytes on the disk; none where the system does not say. The error says that the
+    /// directory is gone.
+    pub(super) fn free_disk_bytes(&self) -> Result<Option<u64>, String> {
+        let path = &self.directory.path;
+        let free = self.directory.disk.free_bytes(path);
+        free.map_err(|error| format!("the data directory {}: {error}", path.display()))
     }
 
     /// Writes the rows in one durable transaction. After an error they can be given again.
     pub(super) fn append(&self, rows: &[Row<'_>]) -> Result<(), String> {
         let Some(row) = rows.first() else { return Ok(()) };
         self.roll_before(row.first)?;
-        let written = self.write(rows);
+        let written = unpanicked(|| self.write(rows)).unwrap_or_else(|| Err(DAMAGED.into()));
         if written.is_err() {
             drop(self.segments.write().newest.take());
         }
@@ -359,19 +367,22 @@ impl LogFile {
             return Ok(None);
         };
         let last = segments.firsts.get(after).map_or(u64::MAX, |next| next - 1);
-        let rows = match (last, &segments.newest) {
-            (u64::MAX, Some(newest)) => {
-                Rows::of(&newest.database, Vec::new()).map_err(unavailable)?.map(Arc::new)
-            }
-            _ => {
-                drop(segments);
-                self.closed(first)?
+        let read = || {
+            let rows = match (last, &segments.newest) {
+                (u64::MAX, Some(newest)) => {
+                    Rows::of(&newest.database, Vec::new()).map_err(unavailable)?.map(Arc::new)
+                }
+                _ => {
+                    drop(segments);
+                    self.closed(first)?
+                }
+            };
+            match rows.map(|rows| read(&rows, last)).transpose() {
+                Err(StorageError::Corrupted(reason)) => Err(ReadError::Damaged(reason)),
+                read => read.map_err(unavailable),
             }
         };
-        match rows.map(|rows| read(&rows, last)).transpose() {
-            Err(StorageError::Corrupted(reason)) => Err(ReadError::Damaged(reason)),
-            read => read.map_err(unavailable),
-        }
+        unpanicked(read).unwrap_or_else(|| Err(ReadError::Damaged(DAMAGED.into())))
     }
 
     /// The rows of a file that is closed for good.

@@ -19,11 +19,11 @@
 //! Only one group is ever written that was not synced. So a broken group at the end was never
 //! acknowledged, and a broken one that others follow is damage. Integers are big-endian.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use memchr::memmem;
 use redb::StorageBackend;
 
 use super::{Group, OpenError};
@@ -75,7 +75,7 @@ impl Journal {
     /// Makes new files for what comes now. What the old ones held must be in rows.
     pub(super) fn create(dir: &Path, disk: &Disk, bytes: u64) -> io::Result<Self> {
         let files = [JournalFile::create(dir, 0, disk)?, JournalFile::create(dir, 1, disk)?];
-        fs::File::open(dir)?.sync_all()?;
+        disk.sync_dir(dir)?;
         let (dir, disk) = (dir.to_owned(), disk.clone());
         Ok(Self { dir, disk, files, current: 0, at: FRAMES, bytes, buffer: Vec::new() })
     }
@@ -97,7 +97,7 @@ impl Journal {
         let Some(file) = self.files.get_mut(other) else { return Ok(()) };
         if file.mark.is_none() {
             *file = JournalFile::create(&self.dir, other, &self.disk)?;
-            fs::File::open(&self.dir)?.sync_all()?;
+            self.disk.sync_dir(&self.dir)?;
         } else {
             file.mark()?;
         }
@@ -135,14 +135,11 @@ impl JournalFile {
     fn create(dir: &Path, number: usize, disk: &Disk) -> io::Result<Self> {
         let path = path(dir, number);
         let unfinished = path.with_extension("new");
-        match fs::remove_file(&unfinished) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        disk.remove(&unfinished)?;
         let mut created = Self { file: disk.file(&unfinished)?, mark: None, laid_out: 0 };
         created.lay_out(FRAMES)?;
         created.mark()?;
-        fs::rename(&unfinished, path)?;
+        disk.rename(&unfinished, &path)?;
         Ok(created)
     }
 
@@ -178,7 +175,7 @@ pub(super) fn read(dir: &Path, disk: &Disk) -> Result<Vec<Frame>, OpenError> {
     for number in 0..2 {
         let path = path(dir, number);
         let failed = |error: io::Error| OpenError::File(format!("{}: {error}", path.display()));
-        if !path.try_exists().map_err(failed)? {
+        if !disk.has(&path).map_err(failed)? {
             continue;
         }
         let file = disk.file_to_read(&path).map_err(failed)?;
@@ -235,7 +232,9 @@ fn frames_of(bytes: &[u8], mark: u64) -> Vec<Frame> {
     }
     // Heads beyond the end of the chain tell that it was longer. The mark is random, so that no
     // client's data can look like one.
-    let places = (0..rest.len()).filter_map(|at| rest.get(at..));
+    let number = mark.to_be_bytes();
+    let places = memmem::find_iter(rest, &number);
+    let places = places.filter_map(|at| rest.get(at.checked_sub(size_of::<u32>())?..));
     let lost = places.filter_map(|place| head_at(place, mark));
     frames.extend(lost.map(|(_, first)| Frame { first, records: Vec::new() }));
     frames

@@ -229,8 +229,6 @@ impl LogFile {
         let (from, archive) = (self.directory.file(first), self.archive.read().clone());
         let (dir, to) =
             archive.dir.clone().zip(archive.path(first)).ok_or(ArchiveError::NoPlace)?;
-        // One whose last close did not come to its end is repaired by this.
-        self.read(first, |_, _| Ok(()))?;
         fs::create_dir_all(&dir).map_err(|error| io(&dir, &error))?;
         let unfinished = to.with_extension("new");
         let (bytes, digest) = copy(&from, &unfinished)?;

@@ -81,3 +81,15 @@ impl Records {
         Ok(low)
     }
 }
+
+/// What was not found is missing, if the log went that far before it was looked for.
+pub(super) fn unless_missing<T>(
+    decision: u64,
+    head: u64,
+    found: Option<T>,
+) -> Result<Option<T>, ReadError> {
+    if found.is_none() && (1..=head).contains(&decision) {
+        return Err(ReadError::Damaged(format!("decision {decision} is missing")));
+    }
+    Ok(found)
+}

@@ -4,10 +4,9 @@
 //! repair, and opening a log does not take longer the longer it is. A file gets its name when it is
 //! whole, so a crash in between leaves nothing but a file that is removed.
 
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use redb::{Builder, Database, DatabaseError, ReadOnlyDatabase};
+use redb::{Builder, Database, DatabaseError, ReadOnlyDatabase, StorageBackend};
 
 use super::rows::{GROUPS, Rows, read_directory};
 use crate::storage::disk::Disk;
@@ -32,21 +31,18 @@ impl Directory {
     pub(super) fn list(&self) -> Result<Vec<u64>, String> {
         let (undivided, is_still) = (self.path.join(UNDIVIDED), self.disk.is_still());
         let mut firsts = Vec::new();
-        if undivided.exists() && is_still {
+        let is_undivided = self.disk.has(&undivided).map_err(text)?;
+        if is_undivided && is_still {
             firsts.push(1);
-        } else if undivided.exists() {
-            fs::rename(&undivided, self.file(1)).map_err(text)?;
+        } else if is_undivided {
+            self.disk.rename(&undivided, &self.file(1)).map_err(text)?;
         }
-        for entry in fs::read_dir(&self.path).map_err(text)? {
-            let entry = entry.map_err(text)?;
-            let name = entry.file_name();
-            let Some(name) = name.to_str().and_then(|name| name.strip_prefix("log-")) else {
-                continue;
-            };
+        for entry in self.disk.list(&self.path).map_err(text)? {
+            let Some(name) = entry.strip_prefix("log-") else { continue };
             if name.ends_with(".new") && is_still {
                 continue;
             } else if name.ends_with(".new") {
-                fs::remove_file(entry.path()).map_err(text)?;
+                self.disk.remove(&self.path.join(&entry)).map_err(text)?;
             } else if let Some(first) = name.strip_suffix(".redb") {
                 firsts.push(first.parse().map_err(text)?);
             }
@@ -61,8 +57,8 @@ impl Directory {
     }
 
     fn open_to_write(&self, path: &Path) -> Result<(Database, u64), String> {
-        let bytes = fs::metadata(path).map_err(text)?.len();
         let file = self.disk.file(path).map_err(text)?;
+        let bytes = file.len().map_err(text)?;
         let database = self.builder(1).create_with_backend(file).map_err(text)?;
         Ok((database, bytes))
     }
@@ -71,17 +67,14 @@ impl Directory {
     pub(super) fn create(&self, first: u64) -> Result<Database, String> {
         let path = self.file(first);
         let unfinished = path.with_extension("new");
-        match fs::remove_file(&unfinished) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(text(error)),
-            _ => {}
-        }
+        self.disk.remove(&unfinished).map_err(text)?;
         let file = self.disk.file(&unfinished).map_err(text)?;
         let database = self.builder(1).create_with_backend(file).map_err(text)?;
         let write = database.begin_write().map_err(text)?;
         write.open_table(GROUPS).map_err(text)?;
         write.commit().map_err(text)?;
-        fs::rename(&unfinished, &path).map_err(text)?;
-        File::open(&self.path).and_then(|dir| dir.sync_all()).map_err(text)?;
+        self.disk.rename(&unfinished, &path).map_err(text)?;
+        self.disk.sync_dir(&self.path).map_err(text)?;
         Ok(database)
     }
 
@@ -93,23 +86,28 @@ impl Directory {
     }
 
     fn open_closed(&self, path: &Path) -> Result<ReadOnlyDatabase, String> {
-        let open = || {
-            let file = self.disk.file_to_read(path)?;
-            self.builder(CLOSED_CACHE_PART).open_read_only_with_backend(file)
-        };
-        match open() {
+        match self.open_to_read(path) {
+            // Its last close, or a commit, did not come to its end. What was acknowledged is in it.
+            // It is repaired in memory alone: after a sync that failed, what the system shows of a
+            // file may not be what the disk has, and a repair would be made on top of that.
             Err(DatabaseError::RepairAborted) => {
-                // Its last close did not come to its end. What was acknowledged is in it.
-                drop(self.open_to_write(path)?);
-                open().map_err(text)
+                let (dir, disk) = (self.path.clone(), self.disk.stilled());
+                let still = Self { path: dir, disk, page_cache_bytes: self.page_cache_bytes };
+                drop(still.open_to_write(path)?);
+                still.open_to_read(path).map_err(text)
             }
             opened => opened.map_err(text),
         }
     }
 
+    fn open_to_read(&self, path: &Path) -> Result<ReadOnlyDatabase, DatabaseError> {
+        let file = self.disk.file_to_read(path)?;
+        self.builder(CLOSED_CACHE_PART).open_read_only_with_backend(file)
+    }
+
     pub(super) fn file(&self, first: u64) -> PathBuf {
         let undivided = self.path.join(UNDIVIDED);
-        if first == 1 && self.disk.is_still() && undivided.exists() {
+        if first == 1 && self.disk.is_still() && self.disk.has(&undivided).unwrap_or(false) {
             return undivided;
         }
         self.path.join(name_of(first))

@@ -93,6 +93,13 @@ impl Unsettled {
         }
     }
 
+    /// Whether nothing is being settled.
+    #[cfg(test)]
+    pub(super) fn rests(&self) -> bool {
+        let state = self.state.lock();
+        state.settled >= state.wanted
+    }
+
     /// Settles everything; [`Unsettled::run`] ends.
     pub(super) fn close(&self) {
         self.state.lock().closing = true;
@@ -104,9 +111,14 @@ impl Unsettled {
         while let Some(through) = self.next() {
             let outcome = self.settle(file, through);
             let mut state = self.state.lock();
-            state.trouble = outcome.err();
+            let before = std::mem::replace(&mut state.trouble, outcome.err());
             if let Some(reason) = &state.trouble {
-                tracing::error!(reason, "the log's rows cannot be written; the journal keeps them");
+                if before.as_ref() != Some(reason) {
+                    tracing::error!(
+                        reason,
+                        "the log's rows cannot be written; the journal keeps them"
+                    );
+                }
                 if state.closing {
                     return;
                 }

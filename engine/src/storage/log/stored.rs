@@ -3,7 +3,6 @@
 //! Promises: nothing is changed; the log of a running server is read beside it, in parts, so that
 //! no writer waits for long; damage is an error that names where, and reading goes on after it.
 
-use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +17,7 @@ use super::{
 use crate::decision::format::{Damage, parse_header, split};
 use crate::storage::disk::Disk;
 use crate::storage::index::content_of;
+use crate::storage::unpanicked;
 
 /// Bytes of rows that are read at once. 256 KiB: a millisecond's work.
 const PART_BYTES: usize = 256 << 10;
@@ -124,17 +124,13 @@ impl Stored {
     /// [`OpenError`] when there is no log that could be looked at.
     pub fn open(dir: &Path, store_id: &str) -> Result<Self, OpenError> {
         let (disk, limits) = (Disk::still(), LogLimits::default());
-        let open = || LogFile::open(dir, &limits, disk.clone());
-        let unreadable = || OpenError::File("its newest file is damaged".into());
-        let file = unpanicked(open).ok_or_else(unreadable)??;
-        let records = Records::new(file);
+        let records = Records::new(LogFile::open(dir, &limits, disk.clone())?);
         let genesis = Chain::genesis(store_id).head.hash;
         let tail = || {
             let newest = settle::newest(&records.file, genesis)?;
             Ok((newest.0, settle::unsettled(&journal::read(dir, &disk)?, newest)))
         };
-        let tail = unpanicked(tail).unwrap_or_else(|| Err(unreadable()));
-        let (end, journal) = match tail {
+        let (end, journal) = match tail() {
             Ok((newest, (groups, whole))) => {
                 records.unsettled.push(&groups);
                 (groups.last().map_or(newest, |group| group.last()), whole)
@@ -217,9 +213,7 @@ impl Stored {
         let records = self.records();
         // What is settled meanwhile is found in rows by the second look.
         for _ in 0..2 {
-            let damaged = || ReadError::Damaged("its pages do not hang together".into());
-            let part = unpanicked(|| records.file.part(from, PART_BYTES));
-            if let Some(part) = part.ok_or_else(damaged)?? {
+            if let Some(part) = records.file.part(from, PART_BYTES)? {
                 let row = |(first, stored)| StoredRow { first, stored };
                 let end = part.rows.last().map_or(from, |(first, _)| first + 1);
                 return Ok(Some(StoredPart {
@@ -298,9 +292,4 @@ impl Stored {
         };
         content.map_err(|error| error.to_string())
     }
-}
-
-/// The storage engine asserts what damaged bytes break.
-fn unpanicked<T>(read: impl FnOnce() -> T) -> Option<T> {
-    std::panic::catch_unwind(AssertUnwindSafe(read)).ok()
 }

@@ -1,5 +1,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use fastrand::Rng;
+
 use super::*;
 use crate::decision::{
     CommandRecord, Draft, Kind, ModuleRef, Outcome, RecordedContext, Rejection, Saw, parse,
@@ -8,11 +10,14 @@ use crate::event::{JSON, NewEvent};
 use crate::expected::{ExpectedVersion, VersionConflict};
 use crate::names::{EventType, Tag};
 use crate::query::QueryItem;
+use crate::storage::disk::simulated::Simulated;
 
 pub(super) struct Store {
     log: Option<(Log, Vec<Thread>)>,
     pub(super) dir: tempfile::TempDir,
-    pub(super) disk: Disk,
+    disk: Disk,
+    /// In the place of the directory.
+    simulated: Option<Simulated>,
     limits: LogLimits,
     clock: Clock,
 }
@@ -24,9 +29,40 @@ impl Store {
 
     pub(super) fn with(limits: LogLimits, clock: Clock) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let mut store = Self { log: None, dir, disk: Disk::default(), limits, clock };
+        let disk = Disk::default();
+        let mut store = Self { log: None, dir, disk, simulated: None, limits, clock };
         store.reopen();
         store
+    }
+
+    /// One on a disk that fails when told to.
+    pub(super) fn simulated(limits: LogLimits) -> Self {
+        let mut store = Self::with(limits, Clock::system());
+        store.begin_on(Simulated::new());
+        store
+    }
+
+    pub(super) fn begin_on(&mut self, disk: Simulated) {
+        self.close();
+        self.disk = Disk::simulated(&disk);
+        self.simulated = Some(disk);
+        self.reopen();
+    }
+
+    pub(super) fn disk(&self) -> &Simulated {
+        self.simulated.as_ref().expect("simulated")
+    }
+
+    /// Goes on with what the disk has after its power went.
+    pub(super) fn lose_power(&mut self) {
+        let left = self.disk().platter().survivors(&mut Rng::with_seed(1));
+        self.disk().turn_off();
+        self.begin_on(Simulated::of(left, false));
+    }
+
+    /// Whether there is such a file.
+    pub(super) fn has(&self, file: &str) -> bool {
+        self.disk.has(&self.dir.path().join(file)).expect("looks")
     }
 
     pub(super) fn reopen(&mut self) {
@@ -39,13 +75,6 @@ impl Store {
         let opened = Log::open_on(&self.disk, dir, "store", limits, clock, &Spawner::default())?;
         self.log = Some(opened);
         Ok(())
-    }
-
-    /// Goes on in a copy of the files as they are now.
-    pub(super) fn crash(&mut self) {
-        let dir = self.copy();
-        self.close();
-        self.dir = dir;
     }
 
     /// The files as they are now, when nothing is being moved.

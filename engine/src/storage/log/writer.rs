@@ -298,8 +298,12 @@ impl Writer {
 
     /// Tries to begin the journal anew until it works, refusing what comes meanwhile.
     fn recover(&mut self) {
+        let mut said = String::new();
         while let Err(reason) = self.begin_anew() {
-            tracing::warn!(reason, "the log cannot be written to yet");
+            if reason != said {
+                tracing::warn!(reason, "the log cannot be written to yet");
+                said.clone_from(&reason);
+            }
             *self.shared.trouble.lock() = Some(Refusal::Recovering(reason));
             match self.work.recv_timeout(RECOVERY_PAUSE) {
                 Ok(submission) => self.refuse(submission),

@@ -83,7 +83,8 @@ fn store(write: &WriteTransaction, indexes: &[StoredIndex]) -> Result<()> {
 
 /// Makes the tables that are declared and not there, and notes what is to be built.
 pub(super) fn reconcile(database: &Database, collections: &[Collection]) -> Result<()> {
-    let write = database.begin_write().map_err(failed)?;
+    let mut write = database.begin_write().map_err(failed)?;
+    write.set_quick_repair(true);
     let before = {
         let meta = write.open_table(META).map_err(failed)?;
         if meta.get(CHECKPOINT).map_err(failed)?.is_some() {
