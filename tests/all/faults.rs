@@ -1,5 +1,7 @@
 //! Real faults of real file systems: a small one that fills up, one that gives up.
 
+mod limits;
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 

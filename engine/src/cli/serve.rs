@@ -293,8 +293,10 @@ async fn close(engine: Arc<Engine>) {
     }
 }
 
-/// The signals that end a server.
+/// The signals that end a server, and one that must not: a file that may not grow is an error of
+/// whoever writes to it.
 struct Stop {
+    _file_size: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
 }
@@ -305,8 +307,12 @@ impl Stop {
             signal(kind)
                 .map_err(|error| ServeError::Other(format!("signals cannot be heard: {error}")))
         };
-        let terminate = listen(SignalKind::terminate())?;
-        Ok(Self { terminate, interrupt: listen(SignalKind::interrupt())? })
+        let file_size = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+        Ok(Self {
+            _file_size: listen(file_size)?,
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
     }
 
     /// Passes the first request on, and ends with the second.

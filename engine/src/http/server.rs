@@ -136,6 +136,7 @@ impl Acceptor {
     /// The next connection that may be. Dropping the future loses none: at most one that was
     /// accepted is closed.
     async fn accept(&self) -> (TcpStream, Place) {
+        let mut is_said = false;
         loop {
             // The semaphore is never closed.
             let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
@@ -150,7 +151,10 @@ impl Acceptor {
                     None => tracing::debug!(%peer, "too many connections from one address"),
                 },
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    if !is_said {
+                        tracing::warn!(%error, "connections cannot be accepted; they wait");
+                    }
+                    is_said = true;
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }

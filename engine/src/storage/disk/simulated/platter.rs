@@ -129,7 +129,7 @@ impl Platter {
             }
             Op::Sync { file } => self.files[*file].sync(),
             Op::Lose { file, seed } => {
-                self.files[*file].lose(self.tears_at, &mut Rng::with_seed(*seed))
+                self.files[*file].lose(self.tears_at, &mut Rng::with_seed(*seed));
             }
             Op::Rename(from, to) => {
                 let file = self.names[from];
