@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use crate::checkpoints::{self, CheckpointError};
 use crate::clock::Stopwatch;
 use crate::decision::format::{parse_header, record_hash};
+use crate::faults::{Point, fail_point};
 use crate::modules::ComponentStore;
 use crate::storage::log::{Chain, Head, ReadError, Stored};
 use crate::verify::Pace;
@@ -141,6 +142,7 @@ pub fn write(
             pace.rest(since, source.stored.head() != before);
         }
         archive.file(&format!("{LOG}{first:020}"), &records)?;
+        fail_point(Point::Backup);
         progress(next - 1);
     }
     let mut notes = checkpoints::kept(&source.dir)?;
@@ -149,6 +151,7 @@ pub fn write(
     let keys = checkpoints::keys(&source.dir)?;
     let keys: String = keys.iter().map(|key| format!("{key}\n")).collect();
     archive.file(KEYS, keys.as_bytes())?;
+    fail_point(Point::Backup);
     Ok(archive.finish(Contents { span, components })?)
 }
 

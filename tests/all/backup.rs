@@ -126,6 +126,16 @@ fn what_is_cut_changed_or_out_of_order_is_never_restored() {
         std::fs::write(&bad, &bytes[..bytes.len() * part / 41]).expect("writes");
         refused(&[&bad], "cut short");
     }
+    // Between two files, where all that is there is whole.
+    let mut archive = tar::Archive::new(&*bytes);
+    let entries = archive.entries().expect("a tar file").map(|entry| entry.expect("whole"));
+    let starts: Vec<_> = entries.map(|entry| entry.raw_header_position()).collect();
+    assert!(starts.len() > 5, "{starts:?}");
+    for start in starts {
+        let start = usize::try_from(start).expect("small");
+        std::fs::write(&bad, &bytes[..start]).expect("writes");
+        refused(&[&bad], "cut short");
+    }
     let at = bytes.windows(10).position(|window| window == b"deposit-17").expect("is there");
     let mut changed = bytes;
     changed[at] ^= 1;

@@ -1,6 +1,6 @@
 //! Following the log: catching up, going on, coming back, and what a follower may cost.
 
-mod follower;
+pub mod follower;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

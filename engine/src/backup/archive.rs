@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use tar::{Builder, Header};
 
 use crate::decision::Hash;
+use crate::faults::{Mutant, is_on};
 
 pub(super) const BEGIN: &str = "backup.json";
 pub(super) const MANIFEST: &str = "manifest.json";
@@ -187,7 +188,16 @@ pub(super) fn read<E>(
         }
         files.push(listed(&name, &content));
     }
-    Err(ArchiveError::CutShort)
+    match span {
+        Some(span) if is_on(Mutant::CutBackupTaken) => {
+            let digest = |file: &Listed| {
+                let digest = file.name.strip_prefix(COMPONENTS)?.strip_suffix(".wasm")?;
+                Some(digest.to_owned())
+            };
+            Ok(Contents { span, components: files.iter().filter_map(digest).collect() })
+        }
+        _ => Err(ArchiveError::CutShort),
+    }
 }
 
 /// Remembers whether there was no more to read: what fails then was cut short.

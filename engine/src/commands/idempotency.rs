@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::faults::{Mutant, is_on};
 use crate::storage::log::GivenKey;
 
 type Scope = (Option<String>, String);
@@ -36,7 +37,8 @@ impl InFlight {
     /// Takes an id; none when it is taken.
     pub(super) fn enter(&self, caller: Option<&str>, command_id: &str) -> Option<Running> {
         let scope = (caller.map(str::to_owned), command_id.to_owned());
-        let is_free = self.commands.lock().insert(scope.clone());
+        let is_new = self.commands.lock().insert(scope.clone());
+        let is_free = is_new || is_on(Mutant::CommandIdNotHeld);
         is_free.then(|| Running { all: self.clone(), scope })
     }
 

@@ -12,6 +12,7 @@ mod plan;
 use std::collections::BTreeMap;
 
 use crate::document::{Index, Part, Path, entry_key};
+use crate::faults::{Mutant, is_on};
 
 pub use filter::Filter;
 use filter::{Span, both};
@@ -139,6 +140,10 @@ impl Query {
         for part in &self.order {
             let value = crate::document::Value::of(part.path.find(document));
             place.extend_from_slice(&part.directed(value.as_bytes()));
+        }
+        if is_on(Mutant::CursorWithoutKey) && !self.order.is_empty() {
+            place.push(u8::MAX);
+            return place;
         }
         place.extend_from_slice(&entry_key(key, self.key_descending));
         place

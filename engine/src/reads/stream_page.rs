@@ -42,7 +42,8 @@ pub fn stream_page(
         Direction::Backward => (last.saturating_add(1), first),
     };
     let direction = span.direction;
-    let mut page = Page { direction, at, end, newest: 0, budget: Budget::new(limits), take };
+    let budget = Budget::new(limits);
+    let mut page = Page { stream: stream.as_str(), direction, at, end, newest: 0, budget, take };
     while !page.is_done() {
         let before = page.at;
         for record in log.stream_records(stream.as_str(), before, direction, BATCH)?.iter() {
@@ -62,7 +63,8 @@ pub fn stream_page(
     Ok(Some(StreamPageEnd { head, version, next }))
 }
 
-struct Page<T> {
+struct Page<'s, T> {
+    stream: &'s str,
     direction: Direction,
     /// The version taken last, or the one beside the first.
     at: u64,
@@ -74,7 +76,7 @@ struct Page<T> {
     take: T,
 }
 
-impl<T: Take> Page<T> {
+impl<T: Take> Page<'_, T> {
     fn is_done(&self) -> bool {
         self.at == self.end || self.budget.is_spent()
     }
@@ -95,7 +97,8 @@ impl<T: Take> Page<T> {
             Direction::Forward => event.stream_version == self.at + 1,
             Direction::Backward => event.stream_version + 1 == self.at,
         };
-        if is_next && !self.is_done() {
+        // A record may hold events of other streams, and theirs have versions too.
+        if is_next && event.stream == Some(self.stream) && !self.is_done() {
             self.at = event.stream_version;
             self.newest = self.newest.max(event.position);
             self.budget.spend(event);

@@ -18,6 +18,7 @@ use redb::{Database, Durability, ReadableDatabase, TableDefinition, WriteTransac
 
 use crate::decision::Hash;
 use crate::document::Index;
+use crate::faults::{Mutant, Point, fail_point, is_on};
 use crate::storage::disk::Disk;
 
 pub use view::{IndexView, View};
@@ -293,16 +294,18 @@ impl ReadModelFile {
         durable: bool,
     ) -> std::result::Result<(), WriteError> {
         self.with(|open| {
-            let mut write = open.database.begin_write().map_err(failed)?;
-            let durability = if durable { Durability::Immediate } else { Durability::None };
-            write.set_durability(durability).map_err(failed)?;
-            // A crash must not make the next start read the whole file.
-            write.set_quick_repair(durable);
+            let mut write = open.begin(durable || is_on(Mutant::CheckpointApart))?;
             write::rows(&write, &open.view(), changes)?;
+            if is_on(Mutant::CheckpointApart) {
+                write.commit().map_err(failed)?;
+                write = open.begin(durable)?;
+            }
             let mut meta = write.open_table(META).map_err(failed)?;
             meta.insert(CHECKPOINT, &*encode(checkpoint)).map_err(failed)?;
             drop(meta);
+            fail_point(Point::Write);
             write.commit().map_err(failed)?;
+            fail_point(Point::Write);
             Ok(open.look_again()?)
         })
     }
@@ -327,6 +330,15 @@ impl ReadModelFile {
 impl Open {
     fn view(&self) -> Arc<View> {
         Arc::clone(&self.view.read())
+    }
+
+    fn begin(&self, durable: bool) -> Result<WriteTransaction> {
+        let mut write = self.database.begin_write().map_err(failed)?;
+        let durability = if durable { Durability::Immediate } else { Durability::None };
+        write.set_durability(durability).map_err(failed)?;
+        // A crash must not make the next start read the whole file.
+        write.set_quick_repair(durable);
+        Ok(write)
     }
 
     fn look_again(&self) -> Result<()> {

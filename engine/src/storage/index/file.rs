@@ -16,6 +16,7 @@ use super::fresh::Fresh;
 use super::view::FileView;
 use super::{ActiveModules, GivenKey, Head, IndexError, IndexLimits};
 use crate::decision::wire::{Damage, Reader, put_bytes, put_int};
+use crate::faults::{Mutant, Point, fail_point, is_on};
 use crate::storage::disk::Disk;
 
 pub(super) type Bytes = &'static [u8];
@@ -260,6 +261,7 @@ fn write(database: &Database, fresh: &Fresh, limits: &IndexLimits) -> Result<(),
     put_int(&mut checkpoint, fresh.through.decision);
     checkpoint.extend_from_slice(&fresh.through.hash);
     write.open_table(META)?.insert(CHECKPOINT, &*checkpoint)?;
+    fail_point(Point::Index);
     write.commit()?;
     Ok(())
 }
@@ -280,6 +282,9 @@ fn flush_commands(
     let mut commands = write.open_table(COMMANDS)?;
     let mut arrivals = write.open_table(ARRIVALS)?;
     let mut keys: Vec<_> = fresh.commands.iter().collect();
+    if is_on(Mutant::FlushForgetsCommandIds) {
+        keys.clear();
+    }
     keys.sort_unstable();
     for (key, decision) in keys {
         commands.insert(key, decision)?;

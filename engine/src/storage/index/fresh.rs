@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use super::blocks::{Pair, at_or_after, at_or_before};
 use super::labels::{Label, for_each_label};
 use super::{Direction, GivenKey, Head, act_key, command_key};
-use crate::decision::{Decision, Hash, Kind};
+use crate::decision::{Decision, Hash, Kind, Outcome};
+use crate::faults::{Mutant, is_on};
 
 /// A module's active version and digest; none when it was switched off.
 pub(super) type Active = Option<(String, Hash)>;
@@ -87,6 +88,12 @@ impl Fresh {
             }
         }
         let client_id = match &decision.kind {
+            Kind::Command(record)
+                if is_on(Mutant::ReplayForgetsRejections)
+                    && matches!(record.outcome, Outcome::Rejected(_)) =>
+            {
+                None
+            }
             Kind::Command(record) if record.id_from_client => {
                 Some((record.caller, record.command_id))
             }
