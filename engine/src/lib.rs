@@ -22,6 +22,9 @@ pub mod faults;
 pub mod runtime;
 pub mod storage;
 
+#[cfg(test)]
+mod fuzz;
+
 // What uses both.
 pub mod appends;
 pub mod backup;

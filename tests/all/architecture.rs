@@ -90,7 +90,7 @@ fn sources() -> Vec<Source> {
             let path = entry.expect("reads").path();
             if path.is_dir() {
                 dirs.push(path);
-            } else if path.file_name().is_some_and(|name| name != "tests.rs") {
+            } else if path.file_name().is_some_and(|name| name != "tests.rs" && name != "fuzz.rs") {
                 let whole = std::fs::read_to_string(&path).expect("reads");
                 let text = whole.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
                 let relative = path.strip_prefix(&root).expect("inside");

@@ -182,4 +182,6 @@ fn is_fixed(spans: &[Span]) -> bool {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

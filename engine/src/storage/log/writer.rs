@@ -19,8 +19,8 @@ use super::work::{
 };
 use super::{Group, Head, Shared};
 use crate::clock::Stopwatch;
-use crate::decision::format::Damage;
-use crate::decision::{AppendRecord, Draft, parse};
+use crate::decision::format::{Damage, parse_checked};
+use crate::decision::{AppendRecord, Draft};
 use crate::expected::VersionConflict;
 use crate::faults::{Mutant, Point, fail_point, is_on};
 use crate::names::StreamId;
@@ -254,12 +254,14 @@ impl Writer {
                 versions.push(0);
                 continue;
             };
-            let before = match after.get(stream) {
-                Some(version) => *version,
-                None => self.version(pending, stream)?,
-            };
-            after.insert(stream.clone(), before + 1);
-            versions.push(before + 1);
+            if let Some(version) = after.get_mut(stream) {
+                *version += 1;
+                versions.push(*version);
+                continue;
+            }
+            let version = self.version(pending, stream)? + 1;
+            after.insert(stream.clone(), version);
+            versions.push(version);
         }
         pending.versions.extend(after);
         let record = AppendRecord {
@@ -289,7 +291,7 @@ impl Writer {
         let records = groups.iter().flat_map(|group| group.records_from(0));
         let decisions = records.zip(&pending.hashes).filter_map(|((_, record), hash)| {
             let damaged = |damage: &Damage| tracing::error!(%damage, "wrote a damaged record");
-            parse(record).inspect_err(damaged).ok().map(|decision| (decision, *hash))
+            parse_checked(record).inspect_err(damaged).ok().map(|decision| (decision, *hash))
         });
         self.shared.index.apply(decisions);
     }
