@@ -163,7 +163,7 @@ fn an_index_that_cannot_be_written_stays_in_memory_and_is_written_once_the_disk_
 #[test]
 fn an_append_that_was_refused_half_way_moves_no_version() {
     let index = IndexLimits { fresh_records: 10, ..IndexLimits::default() };
-    let store = Store::with(LogLimits { index, ..small_files() }, Clock::system());
+    let store = Store::simulated(LogLimits { index, ..small_files() });
     append_at_last(&store, 0);
     store.disk().fail("index.redb", Call::Write, u64::MAX);
     let unknown = StreamId::parse("unknown-1").expect("valid");
