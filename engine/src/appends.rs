@@ -5,14 +5,16 @@
 //! one effect and one answer; an event that was given its id elsewhere is recorded once.
 
 mod known;
+mod sequence;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::commands::{Attempt, CommandError, Commands, MAX_ATTEMPTS, Running};
+use crate::commands::{Attempt, CommandError, Commands, MAX_ATTEMPTS, Running, RunningEvents};
+use crate::decision::format::parse_header;
 use crate::decision::{Decision, Hash, Kind, parse};
 use crate::event::NewEvent;
 use crate::event_schemas::{EventRules, InForce};
@@ -20,12 +22,13 @@ use crate::expected::ExpectedVersion;
 use crate::names::{Key, StreamId};
 use crate::query::Query;
 use crate::storage::log::{
-    AppendError, Appended, Condition, DirectAppend, Expectation, FindError, Lineage, Log,
+    AppendError, Appended, Condition, DirectAppend, Expectation, FindError, GivenKey, Lineage, Log,
     ReadError, Submission, Work,
 };
 use crate::tasks;
 
-use known::{Place, Sorted, sort};
+use known::{Place, Placed, Sorted, sort};
+pub use sequence::Sequence;
 
 /// What a client asks to be appended.
 #[derive(Clone, Debug, Default)]
@@ -82,6 +85,21 @@ impl AppendAnswer {
 }
 
 impl AppendAnswer {
+    /// The position of the request's last event.
+    ///
+    /// # Errors
+    /// [`ReadError::Damaged`] when the record's bytes are.
+    pub fn last_position(&self) -> Result<u64, ReadError> {
+        let header = parse_header(&self.record)?;
+        Ok(match self.places.last() {
+            Some(Place::Known(position)) => *position,
+            Some(Place::New(number)) => {
+                header.head_before.saturating_add(u64::try_from(*number).unwrap_or(u64::MAX)) + 1
+            }
+            None => header.head_before,
+        })
+    }
+
     /// How many events of the request were recorded before, because of their source and id.
     #[must_use]
     pub fn known(&self) -> usize {
@@ -90,7 +108,23 @@ impl AppendAnswer {
 }
 
 /// What is held while an append is made.
-type Held = Arc<(Option<Running>, Vec<Running>)>;
+type Held = (Option<Running>, Option<RunningEvents>);
+
+/// An append whose new events are told from those that are recorded.
+struct Ready {
+    /// With the new events alone.
+    append: NewAppend,
+    places: Vec<Place>,
+}
+
+enum Prepared {
+    /// There is nothing to be appended.
+    Recorded(AppendAnswer),
+    New(Ready),
+}
+
+/// The writer's answer, once it is there.
+type Answer = oneshot::Receiver<Result<Appended, AppendError>>;
 
 /// Takes direct appends in.
 #[derive(Debug)]
@@ -127,108 +161,124 @@ impl Appends {
     ///
     /// # Errors
     /// [`CommandError`]; nothing was appended unless it is `OutcomeUnknown`.
-    pub async fn append(&self, mut append: NewAppend) -> Result<AppendAnswer, CommandError> {
+    pub async fn append(&self, append: NewAppend) -> Result<AppendAnswer, CommandError> {
         let _permit = self.permits.acquire().await.map_err(|_| CommandError::ShuttingDown)?;
-        let caller = append.caller.as_deref();
-        let key = append.key.as_ref().map(|key| self.commands.enter(caller, key)).transpose()?;
-        let mut replay = match &append.key {
-            Some(key) => self.replay(&append, key)?,
-            None => None,
+        self.append_within(append).await
+    }
+
+    /// Appends that are recorded in their order, up to `most` of them under way.
+    #[must_use]
+    pub fn sequence(&self, most: usize) -> Sequence<'_> {
+        Sequence::new(self, most)
+    }
+
+    /// As [`Appends::append`], for who has a permit.
+    async fn append_within(&self, append: NewAppend) -> Result<AppendAnswer, CommandError> {
+        let keys = given_keys(&append);
+        let held = self.enter(&append, &keys)?;
+        let ready = match self.prepare(append, &keys).await? {
+            Prepared::Recorded(answer) => return Ok(answer),
+            Prepared::New(ready) => ready,
         };
-        let running = self.enter_events(&append.events)?;
-        let sorted = self.sort(std::mem::take(&mut append.events)).await?;
-        if sorted.new.is_empty() {
-            replay = replay.or(sorted.known);
-        }
-        if let Some(record) = replay {
-            return Ok(AppendAnswer { record, places: sorted.places, replayed: true });
-        }
-        append.events = sorted.new;
-        let held = Arc::new((key, running));
+        let Ready { append, places } = ready;
+        let held = Arc::new(held);
         for _ in 0..MAX_ATTEMPTS {
             match self.attempt(&append, Arc::clone(&held)).await {
-                Ok(record) => {
-                    return Ok(AppendAnswer { record, places: sorted.places, replayed: false });
-                }
+                Ok(record) => return Ok(AppendAnswer { record, places, replayed: false }),
                 Err(Attempt::Superseded) => {}
-                Err(Attempt::Failed(error)) => return Err(at_place(error, &sorted.places)),
+                Err(Attempt::Failed(error)) => return Err(at_place(error, &places)),
             }
         }
         Err(CommandError::Contended { attempts: MAX_ATTEMPTS })
     }
 
-    /// Takes the ids of events that were given them elsewhere, each once.
-    fn enter_events(
-        &self,
-        events: &[(NewEvent, Option<StreamId>)],
-    ) -> Result<Vec<Running>, CommandError> {
-        let origins = events.iter().filter_map(|(event, _)| event.origin.as_deref());
-        let ids: BTreeSet<_> = origins.map(|origin| (&*origin.source, &*origin.id)).collect();
-        ids.into_iter().map(|(source, id)| self.commands.enter_event(source, id)).collect()
+    /// Takes the key, and the ids of events that were given them elsewhere.
+    fn enter(&self, append: &NewAppend, keys: &[GivenKey]) -> Result<Held, CommandError> {
+        let caller = append.caller.as_deref();
+        let key = append.key.as_ref().map(|key| self.commands.enter(caller, key)).transpose()?;
+        let mut once = keys.to_vec();
+        once.sort_unstable();
+        once.dedup();
+        let events = match once.is_empty() {
+            true => None,
+            false => Some(self.commands.enter_events(once)?),
+        };
+        Ok((key, events))
     }
 
-    async fn sort(
+    /// Looks for what is recorded already. The ids must be held.
+    async fn prepare(
         &self,
-        events: Vec<(NewEvent, Option<StreamId>)>,
-    ) -> Result<Sorted, CommandError> {
-        if events.iter().all(|(event, _)| event.origin.is_none()) {
+        mut append: NewAppend,
+        keys: &[GivenKey],
+    ) -> Result<Prepared, CommandError> {
+        let mut replay = match &append.key {
+            Some(key) => self.replay(&append, key)?,
+            None => None,
+        };
+        let events = std::mem::take(&mut append.events);
+        let Sorted { new, places, known } = self.sort(events, keys).await?;
+        if new.is_empty() {
+            replay = replay.or(known);
+        }
+        if let Some(record) = replay {
+            return Ok(Prepared::Recorded(AppendAnswer { record, places, replayed: true }));
+        }
+        append.events = new;
+        Ok(Prepared::New(Ready { append, places }))
+    }
+
+    async fn sort(&self, events: Vec<Placed>, keys: &[GivenKey]) -> Result<Sorted, CommandError> {
+        if keys.is_empty() {
             let places = (0..events.len()).map(Place::New).collect();
             return Ok(Sorted { new: events, places, known: None });
         }
-        let (log, source) = (self.log.clone(), self.source.clone());
-        let sorted = tasks::blocking(move || sort(&log, &source, events)).await;
+        let (log, source, keys) = (self.log.clone(), self.source.clone(), keys.to_vec());
+        let sorted = tasks::blocking(move || sort(&log, &source, events, &keys)).await;
         sorted.unwrap_or_else(|| {
             Err(ReadError::Unavailable("looking for events panicked".into()).into())
         })
     }
 
-    async fn attempt(&self, append: &NewAppend, held: Held) -> Result<Bytes, Attempt> {
+    async fn attempt(&self, append: &NewAppend, held: Arc<Held>) -> Result<Bytes, Attempt> {
         let rules = self.rules.now();
         fits(&rules, append)?;
         let condition = self.evaluate(append)?;
         let folded = self.fold(append).await?;
-        let asked = append
-            .expected
-            .iter()
-            .map(|(stream, version)| Expectation { stream: stream.clone(), version: *version });
-        let direct = DirectAppend {
-            events: append.events.clone(),
-            // What the client asked comes first: its failure is the answer, ours a reason to retry.
-            expected: asked.chain(folded.expected.iter().cloned()).collect(),
-            condition,
-            key: append.key.as_ref().map(|key| (key.to_string(), append.fingerprint)),
-            caller: append.caller.clone(),
-            correlation_id: append.correlation_id.as_ref().map(ToString::to_string),
-            causation_id: append.causation_id.as_ref().map(ToString::to_string),
-        };
-        let (send, answer) = oneshot::channel();
-        self.log.submit(Submission {
-            work: Work::Append(Box::new(direct)),
-            lineages: folded.lineages,
-            reply: Box::new(move |answer| {
-                // The key is free for a retry before the client can send one.
-                drop((held, rules));
-                drop(send.send(answer));
-            }),
-        });
-        let lost = || CommandError::OutcomeUnknown("the writer ended".into());
+        let mut direct = direct(append);
+        direct.events.clone_from(&append.events);
+        direct.condition = condition;
+        // What the client asked comes first: its failure is the answer, ours a reason to retry.
+        direct.expected.extend(folded.expected);
+        let answer = self.submit(direct, folded.lineages, (held, rules));
         match answer.await.map_err(|_| lost())? {
-            Ok(Appended::Record(record)) => Ok(record),
-            Ok(Appended::Barrier) => Err(lost().into()),
             Err(AppendError::Conflict(conflict))
                 if append.expected.contains(&(conflict.stream.clone(), conflict.expected)) =>
             {
                 Err(CommandError::VersionConflict(conflict).into())
             }
-            Err(AppendError::ConditionFailed { position }) => {
-                Err(CommandError::ConditionFailed { position }.into())
-            }
-            Err(AppendError::Conflict(_) | AppendError::Superseded) => Err(Attempt::Superseded),
-            Err(AppendError::NotAccepted(refusal)) => {
-                Err(CommandError::NotAccepted(refusal).into())
-            }
-            Err(AppendError::Unknown(reason)) => Err(CommandError::OutcomeUnknown(reason).into()),
+            answer => recorded(answer),
         }
+    }
+
+    /// Hands an append to the writer; what is held is let go of before the answer is known.
+    fn submit(
+        &self,
+        direct: DirectAppend,
+        lineages: Vec<Arc<Lineage>>,
+        held: impl Send + 'static,
+    ) -> Answer {
+        let (send, answer) = oneshot::channel();
+        self.log.submit(Submission {
+            work: Work::Append(Box::new(direct)),
+            lineages,
+            reply: Box::new(move |answer| {
+                // The key is free for a retry before the client can send one.
+                drop(held);
+                drop(send.send(answer));
+            }),
+        });
+        answer
     }
 
     /// Looks for a match here, so that the writer only has to look at what comes after.
@@ -276,6 +326,46 @@ impl Appends {
         }
         Ok(Some(record))
     }
+}
+
+/// The keys of the events that were given their ids elsewhere, in their order.
+fn given_keys(append: &NewAppend) -> Vec<GivenKey> {
+    let origins = append.events.iter().filter_map(|(event, _)| event.origin.as_deref());
+    origins.map(|origin| GivenKey::of(&origin.source, &origin.id)).collect()
+}
+
+/// What the writer is asked, without the events and the condition.
+fn direct(append: &NewAppend) -> DirectAppend {
+    let expected = append
+        .expected
+        .iter()
+        .map(|(stream, version)| Expectation { stream: stream.clone(), version: *version });
+    DirectAppend {
+        expected: expected.collect(),
+        key: append.key.as_ref().map(|key| (key.to_string(), append.fingerprint)),
+        caller: append.caller.clone(),
+        correlation_id: append.correlation_id.as_ref().map(ToString::to_string),
+        causation_id: append.causation_id.as_ref().map(ToString::to_string),
+        ..DirectAppend::default()
+    }
+}
+
+/// What the writer's answer means for who asked.
+fn recorded(answer: Result<Appended, AppendError>) -> Result<Bytes, Attempt> {
+    match answer {
+        Ok(Appended::Record(record)) => Ok(record),
+        Ok(Appended::Barrier) => Err(lost().into()),
+        Err(AppendError::ConditionFailed { position }) => {
+            Err(CommandError::ConditionFailed { position }.into())
+        }
+        Err(AppendError::Conflict(_) | AppendError::Superseded) => Err(Attempt::Superseded),
+        Err(AppendError::NotAccepted(refusal)) => Err(CommandError::NotAccepted(refusal).into()),
+        Err(AppendError::Unknown(reason)) => Err(CommandError::OutcomeUnknown(reason).into()),
+    }
+}
+
+fn lost() -> CommandError {
+    CommandError::OutcomeUnknown("the writer ended".into())
 }
 
 /// Holds the events to the schemas of their types.

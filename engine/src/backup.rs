@@ -1,27 +1,28 @@
 //! Backups: a consistent copy of a store as one stream, taken while it is used, and the store that
 //! is made of one.
 //!
-//! Promises: a backup has every record up to a stated one, and every component that they name; one
-//! that was cut is never taken for whole; a restore checks everything before the directory appears,
-//! and overwrites none. The secret key is in no backup: a restored store makes its own, and the
-//! public keys of before still check what was signed before.
+//! Promises: a backup has, with those that it goes on from, every record up to a stated one and
+//! every component that the store had; one that was cut is never taken for whole; a restore checks
+//! everything before the directory appears, and overwrites none. The secret key is in no backup: a
+//! restored store makes its own, and the public keys of before still check what was signed before.
 
 mod archive;
 mod restore;
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::checkpoints::{self, CheckpointError};
 use crate::clock::Stopwatch;
-use crate::decision::Hash;
 use crate::decision::format::{parse_header, record_hash};
+use crate::faults::{Point, fail_point};
 use crate::modules::ComponentStore;
 use crate::storage::log::{Chain, Head, ReadError, Stored};
 use crate::verify::Pace;
 
 use archive::{ArchiveWriter, CHECKPOINTS, COMPONENTS, FORMAT, KEYS, LOG};
-pub use archive::{Place, Span};
+pub use archive::{Contents, Place, Span};
 pub use restore::{RestoreError, Restored, check, restore};
 
 /// Bytes of records in one file of a backup. 4 MiB: little memory, and few files.
@@ -42,6 +43,9 @@ pub struct Source {
     pub through: Head,
     /// The signed checkpoint of that, where somebody can sign.
     pub checkpoint: Option<String>,
+    /// The digests, in hexadecimal, of components that are left out: the backup that this one goes
+    /// on from, or one before that, has them.
+    pub without: BTreeSet<String>,
 }
 
 /// Why there is no backup.
@@ -126,7 +130,7 @@ pub fn write(
     let mut archive = ArchiveWriter::new(out);
     let begin = serde_json::to_vec_pretty(&span).map_err(io::Error::other)?;
     archive.file(archive::BEGIN, &begin)?;
-    components(&mut archive, &source.dir)?;
+    let components = components(&mut archive, source)?;
     let mut next = span.after.decision + 1;
     while next <= span.through.decision {
         let (first, mut records) = (next, Vec::with_capacity(FILE_BYTES));
@@ -138,6 +142,7 @@ pub fn write(
             pace.rest(since, source.stored.head() != before);
         }
         archive.file(&format!("{LOG}{first:020}"), &records)?;
+        fail_point(Point::Backup);
         progress(next - 1);
     }
     let mut notes = checkpoints::kept(&source.dir)?;
@@ -146,21 +151,29 @@ pub fn write(
     let keys = checkpoints::keys(&source.dir)?;
     let keys: String = keys.iter().map(|key| format!("{key}\n")).collect();
     archive.file(KEYS, keys.as_bytes())?;
-    Ok(archive.finish(span)?)
+    fail_point(Point::Backup);
+    Ok(archive.finish(Contents { span, components })?)
 }
 
-fn components<W: Write>(archive: &mut ArchiveWriter<W>, dir: &Path) -> Result<(), BackupError> {
-    let store = ComponentStore::new(dir.join(COMPONENTS));
+/// Writes the components that are new, and answers all.
+fn components<W: Write>(
+    archive: &mut ArchiveWriter<W>,
+    source: &Source,
+) -> Result<BTreeSet<String>, BackupError> {
+    let store = ComponentStore::new(source.dir.join(COMPONENTS));
+    let mut all = BTreeSet::new();
     for digest in store.digests().map_err(BackupError::Component)? {
-        let name = format!("{COMPONENTS}{}", hex(&digest));
+        let text = blake3::Hash::from(digest).to_hex().to_string();
+        let name = format!("{COMPONENTS}{text}");
+        let is_there = source.without.contains(&text);
+        all.insert(text);
+        if is_there {
+            continue;
+        }
         let bytes = store.bytes(&digest).map_err(BackupError::Component)?;
         archive.file(&format!("{name}.wasm"), &bytes)?;
         let card = store.card(&digest).map_err(BackupError::Component)?;
         archive.file(&format!("{name}.json"), &card)?;
     }
-    Ok(())
-}
-
-fn hex(digest: &Hash) -> String {
-    blake3::Hash::from(*digest).to_hex().to_string()
+    Ok(all)
 }

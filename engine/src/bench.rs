@@ -1,8 +1,9 @@
 //! `factum bench`: how fast this machine is with Factum. `http` measures durable commands over
-//! HTTP, `log` the log as a library, `read-models` what is made of it, `runtime` components; each
-//! beside something simpler in the same run, because only the ratios can be compared between
-//! machines.
+//! HTTP, `log` the log as a library, `read-models` what is made of it, `runtime` components,
+//! `exchange` CloudEvents; each beside something simpler in the same run, because only the ratios
+//! can be compared between machines.
 
+mod exchange;
 mod http;
 mod log;
 mod read_models;
@@ -30,6 +31,8 @@ enum Which {
     Log(log::LogArgs),
     /// Read models: built from zero, live, read by key and by index
     ReadModels(read_models::ReadModelsArgs),
+    /// CloudEvents into a server and out of it, beside a plain file
+    Exchange(exchange::ExchangeArgs),
     /// Components beside native code: a decision, the path of a command, activation, swaps and a
     /// hostile neighbour
     Runtime(runtime::RuntimeArgs),
@@ -51,6 +54,7 @@ pub async fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         Some(Which::Http(args)) => http::run(args).await,
         Some(Which::Log(args)) => log::run(args).await,
         Some(Which::ReadModels(args)) => read_models::run(args).await,
+        Some(Which::Exchange(args)) => exchange::run(args).await,
         Some(Which::Runtime(args)) => runtime::run(args).await,
         Some(Which::LogFill(args)) => log::fill_and_wait(args),
         Some(Which::LogOpen(args)) => log::open(args),

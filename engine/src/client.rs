@@ -6,12 +6,14 @@
 
 mod answers;
 
+use std::convert::Infallible;
 use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::header::{ACCEPT, CONTENT_TYPE};
 use hyper::{Method, Request, Response};
 use hyper_util::client::legacy::Client as Connections;
@@ -20,6 +22,9 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
 
 pub use answers::{Lines, Pieces};
 
@@ -29,11 +34,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a connection is kept for the next request. 5 s: servers close idle ones after 15.
 const IDLE: Duration = Duration::from_secs(5);
 
+/// The body of a request.
+type Sent = UnsyncBoxBody<Bytes, Infallible>;
+
 /// Talks to one server.
 #[derive(Clone, Debug)]
 pub struct Client {
     base: String,
-    connections: Connections<HttpConnector, Full<Bytes>>,
+    connections: Connections<HttpConnector, Sent>,
 }
 
 /// Why there is no answer that could be used.
@@ -181,6 +189,23 @@ impl Client {
         self.stream(Method::POST, path, NDJSON, lines).await
     }
 
+    /// Sends lines while they come, in pieces of whatever length, and takes lines back while they
+    /// come.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the server does not begin to answer.
+    pub async fn exchange_lines(
+        &self,
+        path: &str,
+        pieces: mpsc::Receiver<Bytes>,
+    ) -> Result<Lines, ClientError> {
+        let call = Call { accept: NDJSON, ..Call::new(Method::POST, path, NDJSON) };
+        let request = call.to_string();
+        let frames = ReceiverStream::new(pieces).map(|piece| Ok(Frame::data(piece)));
+        let answer = self.answer_to(call, StreamBody::new(frames).boxed_unsync()).await?;
+        Ok(Pieces::new(request, answer).into())
+    }
+
     /// Asks for lines.
     ///
     /// # Errors
@@ -243,6 +268,23 @@ impl Client {
         Ok(Pieces::new(request, self.answer(call).await?))
     }
 
+    /// Sends a JSON document and takes bytes while they come.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the server does not begin to answer.
+    pub async fn download_of(
+        &self,
+        path: &str,
+        document: &impl Serialize,
+    ) -> Result<Pieces, ClientError> {
+        let mut call = Call::new(Method::POST, path, "application/json");
+        call.accept = "*/*";
+        let body = serde_json::to_vec(document).map_err(|error| call.unexpected(error))?;
+        call.body = Bytes::from(body);
+        let request = call.to_string();
+        Ok(Pieces::new(request, self.answer(call).await?))
+    }
+
     async fn exchange<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, ClientError> {
         let described = Call { body: Bytes::new(), ..call.clone() };
         let answer = self.answer(call).await?;
@@ -251,8 +293,17 @@ impl Client {
     }
 
     /// The answer's head, with a body that is yet to be read.
-    async fn answer(&self, call: Call<'_>) -> Result<Response<Incoming>, ClientError> {
-        let described = Call { body: Bytes::new(), ..call.clone() };
+    async fn answer(&self, mut call: Call<'_>) -> Result<Response<Incoming>, ClientError> {
+        let body = Full::new(std::mem::take(&mut call.body));
+        self.answer_to(call, body.boxed_unsync()).await
+    }
+
+    async fn answer_to(
+        &self,
+        call: Call<'_>,
+        body: Sent,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let described = call.clone();
         let mut request = Request::builder()
             .method(call.method)
             .uri(format!("{}{}", self.base, call.path))
@@ -260,8 +311,7 @@ impl Client {
         if !call.content_type.is_empty() {
             request = request.header(CONTENT_TYPE, call.content_type);
         }
-        let request =
-            request.body(Full::new(call.body)).map_err(|error| described.transport(&error))?;
+        let request = request.body(body).map_err(|error| described.transport(&error))?;
         let answer = tokio::time::timeout(PATIENCE, self.connections.request(request))
             .await
             .map_err(|_| described.transport("it took too long"))?

@@ -26,12 +26,12 @@ use crate::decision::{Decision, Hash, Kind, parse};
 use crate::event::NewEvent;
 use crate::expected::ExpectedVersion;
 use crate::names::{Key, Name, StreamId};
-use crate::storage::log::{Log, ReadError};
+use crate::storage::log::{GivenKey, Log, ReadError};
 
 pub use changes::StateChange;
 pub use error::CommandError;
 pub use history::{History, PastState, Step, Until};
-pub(crate) use idempotency::Running;
+pub(crate) use idempotency::{Running, RunningEvents};
 pub use meter::{FuelFigure, FuelFigures, Meter};
 pub use module::{ActiveModule, Instances, WorkerLimits};
 pub use order::{Order, Turn};
@@ -289,11 +289,10 @@ impl Commands {
         self.in_flight.enter(caller, key.as_str()).ok_or(CommandError::StillRunning)
     }
 
-    /// Takes the id of an event that was given it elsewhere for as long as what it answers lives.
-    pub(crate) fn enter_event(&self, source: &str, id: &str) -> Result<Running, CommandError> {
-        // No caller begins with a NUL.
-        let scope = format!("\0{source}");
-        self.in_flight.enter(Some(&scope), id).ok_or(CommandError::StillRunning)
+    /// Takes events that were given their ids elsewhere, each of which is there once, for as long
+    /// as what it answers lives.
+    pub(crate) fn enter_events(&self, keys: Vec<GivenKey>) -> Result<RunningEvents, CommandError> {
+        self.in_flight.enter_events(keys).ok_or(CommandError::StillRunning)
     }
 
     /// What was recorded under a client's id.

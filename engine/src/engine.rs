@@ -2,11 +2,12 @@
 
 mod start;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::appends::{AppendAnswer, Appends, NewAppend};
+use crate::appends::{AppendAnswer, Appends, NewAppend, Sequence};
 use crate::backup::{BackupError, Source};
 use crate::checkpoints::Checkpoints;
 use crate::commands::{Answer, Command, CommandError, Commands, History};
@@ -148,6 +149,12 @@ impl Engine {
         self.appends.append(append).await
     }
 
+    /// Appends that are recorded in their order, up to `most` of them under way.
+    #[must_use]
+    pub fn append_sequence(&self, most: usize) -> Sequence<'_> {
+        self.appends.sequence(most)
+    }
+
     /// The folded state of an aggregate instance; none before its first event.
     ///
     /// # Errors
@@ -256,6 +263,7 @@ impl Engine {
             dir: self.data_dir.path().to_owned(),
             through,
             checkpoint: Some(self.checkpoints.at(Some(through.decision))?),
+            without: BTreeSet::new(),
         })
     }
 

@@ -24,6 +24,7 @@ mod guest_queries;
 mod health;
 mod history;
 mod hosts;
+mod import;
 mod limits;
 mod lines;
 mod modules;

@@ -4,6 +4,13 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use memchr::memchr2;
+
+/// What most values need no more than.
+const TYPICAL_DEPTH: usize = 4;
+/// Keys of objects within each other that most values have no more than.
+const TYPICAL_KEYS: usize = 16;
+
 /// Nesting beyond this is refused, as serde_json does: readers recurse.
 pub const MAX_JSON_DEPTH: usize = 128;
 
@@ -35,7 +42,14 @@ pub fn compact(text: &str) -> Result<Cow<'_, str>, JsonError> {
             reason: without_place(&error),
             offset: offset_of(text, error.line(), error.column()),
         })?;
-    let mut scan = Scan { text: value.get(), out: None, copied: 0, objects: Vec::new() };
+    let mut scan = Scan {
+        text: value.get(),
+        out: None,
+        copied: 0,
+        open: Vec::with_capacity(TYPICAL_DEPTH),
+        keys: Vec::with_capacity(TYPICAL_KEYS),
+        key_next: false,
+    };
     scan.run()?;
     Ok(match scan.out {
         None => Cow::Borrowed(value.get()),
@@ -57,10 +71,11 @@ fn offset_of(text: &str, line: usize, column: usize) -> usize {
     before + column.saturating_sub(1)
 }
 
-/// What a bracket opened, and the keys seen in it.
-enum Open<'a> {
+/// What a bracket opened.
+enum Open {
     Array,
-    Object { keys: Vec<Cow<'a, str>>, key_next: bool },
+    /// The first of its keys among all.
+    Object(usize),
 }
 
 struct Scan<'a> {
@@ -69,7 +84,11 @@ struct Scan<'a> {
     out: Option<String>,
     /// Up to where the text was copied to `out`.
     copied: usize,
-    objects: Vec<Open<'a>>,
+    open: Vec<Open>,
+    /// The keys of the objects that are open.
+    keys: Vec<Cow<'a, str>>,
+    /// Whether a string would be a key.
+    key_next: bool,
 }
 
 impl<'a> Scan<'a> {
@@ -82,16 +101,14 @@ impl<'a> Scan<'a> {
                 b' ' | b'\t' | b'\n' | b'\r' => self.drop_byte(at),
                 b'"' => {
                     next = string_end(bytes, next);
-                    self.string(at, next);
-                }
-                b'{' => self.open(Open::Object { keys: Vec::new(), key_next: true }, at)?,
-                b'[' => self.open(Open::Array, at)?,
-                b'}' | b']' => self.close(at)?,
-                b',' => {
-                    if let Some(Open::Object { key_next, .. }) = self.objects.last_mut() {
-                        *key_next = true;
+                    if std::mem::take(&mut self.key_next) {
+                        self.key(at, next);
                     }
                 }
+                b'{' => self.open(Open::Object(self.keys.len()), at)?,
+                b'[' => self.open(Open::Array, at)?,
+                b'}' | b']' => self.close(at)?,
+                b',' => self.key_next = matches!(self.open.last(), Some(Open::Object(_))),
                 _ => {}
             }
             at = next;
@@ -105,50 +122,50 @@ impl<'a> Scan<'a> {
         self.copied = at + 1;
     }
 
-    fn string(&mut self, start: usize, end: usize) {
-        let Some(Open::Object { keys, key_next }) = self.objects.last_mut() else { return };
-        if std::mem::take(key_next) {
-            let quoted = self.text.get(start..end).unwrap_or_default();
-            let plain = quoted.trim_matches('"');
-            keys.push(if plain.contains('\\') {
-                Cow::Owned(serde_json::from_str(quoted).unwrap_or_default())
-            } else {
-                Cow::Borrowed(plain)
-            });
-        }
+    fn key(&mut self, start: usize, end: usize) {
+        let quoted = self.text.get(start..end).unwrap_or_default();
+        let plain = quoted.trim_matches('"');
+        self.keys.push(if plain.contains('\\') {
+            Cow::Owned(serde_json::from_str(quoted).unwrap_or_default())
+        } else {
+            Cow::Borrowed(plain)
+        });
     }
 
-    fn open(&mut self, open: Open<'a>, at: usize) -> Result<(), JsonError> {
-        if self.objects.len() == MAX_JSON_DEPTH {
+    fn open(&mut self, open: Open, at: usize) -> Result<(), JsonError> {
+        if self.open.len() == MAX_JSON_DEPTH {
             let reason = format!("JSON nested deeper than {MAX_JSON_DEPTH}");
             return Err(JsonError { reason, offset: at });
         }
-        self.objects.push(open);
+        self.key_next = matches!(open, Open::Object(_));
+        self.open.push(open);
         Ok(())
     }
 
     fn close(&mut self, at: usize) -> Result<(), JsonError> {
-        if let Some(Open::Object { mut keys, .. }) = self.objects.pop() {
-            keys.sort_unstable();
-            if let Some([twice, _]) = keys.array_windows().find(|[a, b]| a == b) {
-                let reason = format!("the key {twice:?} appears twice in an object");
-                return Err(JsonError { reason, offset: at });
-            }
+        self.key_next = false;
+        let Some(Open::Object(first)) = self.open.pop() else { return Ok(()) };
+        let keys = self.keys.get_mut(first..).unwrap_or_default();
+        keys.sort_unstable();
+        if let Some([twice, _]) = keys.array_windows().find(|[a, b]| a == b) {
+            let reason = format!("the key {twice:?} appears twice in an object");
+            return Err(JsonError { reason, offset: at });
         }
+        self.keys.truncate(first);
         Ok(())
     }
 }
 
 /// The byte after the closing quote of the string whose content begins at `at`.
 fn string_end(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(&byte) = bytes.get(at) {
-        match byte {
-            b'"' => return at + 1,
-            b'\\' => at += 2,
-            _ => at += 1,
+    while let Some(found) = bytes.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
+        at += found;
+        if bytes.get(at) == Some(&b'"') {
+            return at + 1;
         }
+        at += 2;
     }
-    at
+    bytes.len()
 }
 
 #[cfg(test)]

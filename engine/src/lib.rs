@@ -15,9 +15,15 @@ pub mod schemas;
 pub mod clock;
 pub mod tasks;
 
+// Mistakes and deaths on purpose: of tests alone.
+pub mod faults;
+
 // Bytes on disk; Wasm. Neither knows the other.
 pub mod runtime;
 pub mod storage;
+
+#[cfg(test)]
+mod fuzz;
 
 // What uses both.
 pub mod appends;

@@ -126,6 +126,16 @@ fn what_is_cut_changed_or_out_of_order_is_never_restored() {
         std::fs::write(&bad, &bytes[..bytes.len() * part / 41]).expect("writes");
         refused(&[&bad], "cut short");
     }
+    // Between two files, where all that is there is whole.
+    let mut archive = tar::Archive::new(&*bytes);
+    let entries = archive.entries().expect("a tar file").map(|entry| entry.expect("whole"));
+    let starts: Vec<_> = entries.map(|entry| entry.raw_header_position()).collect();
+    assert!(starts.len() > 5, "{starts:?}");
+    for start in starts {
+        let start = usize::try_from(start).expect("small");
+        std::fs::write(&bad, &bytes[..start]).expect("writes");
+        refused(&[&bad], "cut short");
+    }
     let at = bytes.windows(10).position(|window| window == b"deposit-17").expect("is there");
     let mut changed = bytes;
     changed[at] ^= 1;
@@ -150,6 +160,92 @@ fn what_is_cut_changed_or_out_of_order_is_never_restored() {
     factum(&["backup", "--data", &data, "--to", &place.text("still.tar")]).ok();
     factum(&["restore", "--from", &place.text("still.tar"), "--data", &target]).ok();
     factum(&["verify", "--data", &target]).ok();
+}
+
+/// The components in a backup.
+fn components(path: &str) -> Vec<String> {
+    let files = in_tar(path, |_, _| {}).into_iter().map(|(name, _)| name);
+    let all = files.filter_map(|name| Some(name.strip_prefix("components/")?.to_owned()));
+    all.filter(|name| name.ends_with(".wasm")).collect()
+}
+
+#[test]
+fn a_backup_that_goes_on_from_others_has_only_the_components_that_they_lack() {
+    let place = Place::new();
+    let server = filled(&place.path("data"), 5);
+    let url = server.client.base.clone();
+    let names = ["full", "none-new", "counting", "again"].map(|name| place.text(name));
+    let [full, none_new, counting, again] = &names;
+    let backup = |to: &str, after: &str| {
+        factum(&["backup", "--url", &url, "--to", to, "--after", after]).ok();
+    };
+    let schema = br#"{"required":["n"]}"#;
+    let json = [("content-type", "application/json")];
+    assert_eq!(server.client.send("PUT", "/v1/schemas/Counted/1", &json, schema).status, 201);
+    factum(&["backup", "--url", &url, "--to", full]).ok();
+    fill(&server, 5, 5);
+    backup(none_new, full);
+    // It was never active: only its bytes tell that it is there.
+    assert_eq!(server.client.upload(crate::harness::counting()).status, 201);
+    backup(counting, none_new);
+    fill(&server, 10, 5);
+    backup(again, counting);
+    assert_eq!([full, none_new, counting, again].map(|path| components(path).len()), [1, 0, 1, 0]);
+    // Without a server, the same.
+    let events = server.client.all_events();
+    let modules = server.client.get("/v1/modules").ok().json;
+    server.stop();
+    let (data, still) = (place.text("data"), place.text("still"));
+    factum(&["backup", "--data", &data, "--to", &still, "--after", none_new]).ok();
+    assert_eq!(components(&still), components(counting));
+
+    let target = place.text("target");
+    let restore = |from: &[&str]| {
+        let from: Vec<_> = from.iter().flat_map(|file| ["--from", file]).collect();
+        factum(&[&["restore", "--data", &target], &from[..]].concat())
+    };
+    // The records of one fit where the components of another are missing.
+    let lacking = restore(&[full, none_new, &without_components(counting), again]);
+    assert!(
+        lacking.code == 1 && lacking.err.contains("leaves out the component"),
+        "{}",
+        lacking.err
+    );
+    restore(&[full, none_new, counting, again]).ok();
+    let restored = Server::start(&place.path("target"));
+    assert_eq!(restored.client.all_events(), events);
+    assert_eq!(restored.client.get("/v1/modules").ok().json, modules);
+    // What was declared before the backup holds after it.
+    let append = |data: &Value| {
+        let event = json!({"type": "Counted", "data": data});
+        restored.client.post("/v1/events", &json!({"events": [event]}))
+    };
+    append(&json!({})).problem(422, "schema_violation");
+    append(&json!({"n": 1})).ok();
+    restored.client.post("/v1/backup", &json!({"without": ["x"]})).problem(400, "invalid_body");
+}
+
+/// The same backup, but for its components.
+fn without_components(path: &str) -> String {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (name, mut content) in in_tar(path, |_, _| {}) {
+        if name.starts_with("components/") {
+            continue;
+        }
+        if name == "manifest.json" {
+            let mut manifest: Value = serde_json::from_slice(&content).expect("JSON");
+            let files = manifest["files"].as_array_mut().expect("files");
+            files.retain(|file| !file["name"].as_str().expect("a name").starts_with("components/"));
+            content = serde_json::to_vec(&manifest).expect("JSON");
+        }
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o600);
+        tar.append_data(&mut header, &name, &*content).expect("writes");
+    }
+    let to = format!("{path}-without");
+    std::fs::write(&to, tar.into_inner().expect("ends")).expect("writes");
+    to
 }
 
 #[test]
@@ -193,6 +289,8 @@ fn reseal(store: &str, records: &mut [Vec<u8>]) -> (u64, u64, String) {
 fn forge(from: &str, to: &str, change: impl Fn(&mut Vec<Vec<u8>>)) {
     let files = in_tar(from, |_, _| {});
     let mut begin: Value = serde_json::from_slice(&files[0].1).expect("JSON");
+    let manifest: Value = serde_json::from_slice(&files[files.len() - 1].1).expect("JSON");
+    let named = manifest["components"].clone();
     let log: Vec<u8> =
         files.iter().filter(|f| f.0.starts_with("log/")).flat_map(|f| f.1.clone()).collect();
     let (mut records, mut rest) = (Vec::new(), &*log);
@@ -222,7 +320,7 @@ fn forge(from: &str, to: &str, change: impl Fn(&mut Vec<Vec<u8>>)) {
     components.for_each(|(name, content)| drop(put(name, content)));
     // The forger has no key: the checkpoints that the store kept are left out.
     let files = put("log/00000000000000000001", &records.concat());
-    let manifest = json!({"backup": begin, "files": files});
+    let manifest = json!({"backup": begin, "components": named, "files": files});
     put("manifest.json", &serde_json::to_vec(&manifest).expect("JSON"));
     std::fs::File::create(to)
         .expect("creates")

@@ -93,6 +93,30 @@ fn a_retry_replays_the_answer_across_a_restart_and_rejections_too() {
 }
 
 #[test]
+fn one_key_from_all_sides_has_one_effect_and_one_answer() {
+    let (server, _dir) = server();
+    server.client.post(OPEN, &json!({"owner": "Ann"})).ok();
+    for round in 0..20 {
+        let key = format!("key-{round}");
+        let barrier = std::sync::Barrier::new(8);
+        let ask = |client: crate::harness::Client| {
+            barrier.wait();
+            client.post_with(DEPOSIT, &json!({"amount": 1}), &[("idempotency-key", &key)])
+        };
+        let answers = std::thread::scope(|scope| {
+            let askers = [0; 8].map(|_| scope.spawn(|| ask(server.client.clone())));
+            askers.map(|asker| asker.join().expect("ends"))
+        });
+        let (made, refused): (Vec<_>, Vec<_>) =
+            answers.into_iter().partition(|answer| answer.status == 200);
+        assert!(made.iter().all(|answer| answer.json == made[0].json), "{made:?}");
+        refused.into_iter().for_each(|answer| drop(answer.problem(409, "still_running")));
+        assert_eq!(made[0].json["stream_version"], round + 2);
+    }
+    assert_eq!(server.client.all_events().len(), 21);
+}
+
+#[test]
 fn of_two_clients_with_the_same_expected_version_one_wins() {
     let (server, _dir) = server();
     server.client.post(OPEN, &json!({"owner": "Ann"})).ok();

@@ -124,17 +124,18 @@ fn what_cannot_be_done_is_said_with_its_line_and_code() {
     };
     let good: Vec<_> = (1..=4).map(|id| event(id).to_string()).collect();
     let with = |line: &str| [&good[..3], &[String::new(), line.to_owned()]].concat();
-    for (line, said) in [
-        (r#"{"specversion":"1.0","source":"/s","type":"T"}"#, "/1/id"),
-        ("{\"id\":", "invalid_json"),
-        (r#"{"specversion":"1.0","id":"1","source":"/s","type":"Other"}"#, "event_id_reused"),
+    // What is wrong by itself ends an append before it; what the log has otherwise, the append.
+    for (line, said, before) in [
+        (r#"{"specversion":"1.0","id":"1","source":"/s","type":"Other"}"#, "event_id_reused", 2),
+        (r#"{"specversion":"1.0","source":"/s","type":"T"}"#, "/id", 3),
+        ("{\"id\":", "invalid_json", 3),
     ] {
         let told = refused(&import(&with(line)));
         assert!(told.contains("line 5: ") && told.contains(said), "{told}");
-        assert!(told.contains("2 events before that are recorded"), "{told}");
-        assert_eq!(server.client.all_events().len(), 2);
+        assert!(told.contains(&format!("{before} events before that are recorded")), "{told}");
+        assert_eq!(server.client.all_events().len(), before);
     }
-    assert!(ok(&import(&good)).starts_with("4 events, of which 2 were there before"));
+    assert!(ok(&import(&good)).starts_with("4 events, of which 3 were there before"));
     assert!(refused(&run(&["export", "--url", "not a url"])).contains("--url"));
     assert!(refused(&run(&["import", "/nowhere/at/all"])).contains("/nowhere/at/all"));
     let output = dir.path().join("not there").join("file");
@@ -204,12 +205,12 @@ fn an_import_that_is_killed_again_and_again_records_each_event_once() {
     let random = Random::from_time();
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("events.ndjson");
-    let events = write_events(&file, 20_000);
+    let events = write_events(&file, 60_000);
     let store = dir.path().join("store");
     let mut server = Server::start(&store);
     let start = |server: &Server| {
         command()
-            .args(["import", "--url", &server.client.base, "--batch", "50"])
+            .args(["import", "--url", &server.client.base, "--batch", "20"])
             .arg(&file)
             .stdout(Stdio::null())
             .spawn()
@@ -236,4 +237,150 @@ fn an_import_that_is_killed_again_and_again_records_each_event_once() {
     assert!(start(&server).wait().expect("ends").success());
     assert!(interrupted >= 2, "it was interrupted {interrupted} times: that proves little");
     in_order(&server.client, &events);
+}
+
+const IMPORT: &str = "/v1/events/import";
+const LINES: [(&str, &str); 1] = [("content-type", "application/x-ndjson")];
+
+fn import(client: &Client, path: &str, events: &[Value]) -> Vec<Value> {
+    let lines: Vec<_> = events.iter().map(Value::to_string).collect();
+    let answer = client.send("POST", path, &LINES, lines.join("\n").as_bytes()).ok();
+    assert_eq!(answer.header("content-type"), LINES.first().map(|(_, value)| *value));
+    answer.text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+fn given(id: &str, kind: &str, stream: &str, data: &Value) -> Value {
+    json!({"specversion": "1.0", "id": id, "source": "/s", "type": kind, "subject": stream,
+        "data": data})
+}
+
+#[test]
+fn lines_are_recorded_in_their_order_up_to_the_first_that_is_wrong() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(dir.path());
+    let client = &server.client;
+    let event = |n: u64| given(&n.to_string(), "Paid", "till-1", &json!({"amount": n}));
+    let path = format!("{IMPORT}?batch=3");
+    let answers = import(client, &path, &(1..=7).map(event).collect::<Vec<_>>());
+    let far = |line: u64, known: u64| {
+        json!({"line": line, "events": line, "known": known,
+        "position": line})
+    };
+    let mut last = far(7, 0);
+    last["status"] = json!(200);
+    assert_eq!(answers, [far(3, 0), far(6, 0), far(7, 0), last]);
+    // Each is an append of its own.
+    let events = client.all_events();
+    let decisions: Vec<_> = events.iter().map(|event| event["decision"].as_u64()).collect();
+    assert!(decisions[0] == decisions[2] && decisions[2] != decisions[3]);
+    assert_eq!(
+        import(client, IMPORT, &[]),
+        [json!({"line": 0, "events": 0, "known": 0,
+        "position": 0, "status": 200})]
+    );
+
+    // Whatever is wrong with line 6, no later one is recorded, and many are on their way.
+    let schema = json!({"properties": {"amount": {"maximum": 1_000_000}}}).to_string();
+    let json_type = [("content-type", "application/json")];
+    client.send("PUT", "/v1/schemas/Paid/1", &json_type, schema.as_bytes());
+    let long = "x".repeat(2 << 20);
+    for (wrong, code, pointer, before) in [
+        (
+            given("f", "Paid", "till-1", &json!({"amount": 2_000_000})),
+            "schema_violation",
+            "/data/amount",
+            3,
+        ),
+        (given("1", "Paid", "till-1", &json!({"amount": 5})), "event_id_reused", "", 3),
+        (given("f", "Paid", "no stream", &json!(1)), "invalid_body", "/subject", 5),
+        (json!({"specversion": "1.0"}), "invalid_body", "/id", 5),
+        (json!([1, 2]), "invalid_body", "", 5),
+        (json!(long), "body_too_large", "", 5),
+    ] {
+        let offset = client.all_events().len() as u64;
+        let mut events: Vec<_> = (1..=3_000).map(|n| event(offset * 10_000 + n)).collect();
+        for event in &mut events {
+            event["data"]["amount"] = json!(1);
+        }
+        events[5] = wrong;
+        let answers = import(client, &path, &events);
+        let problem = answers.last().expect("a problem");
+        assert_eq!((&problem["line"], &problem["code"]), (&json!(6), &json!(code)), "{problem}");
+        if !pointer.is_empty() {
+            assert_eq!(problem["errors"][0]["pointer"], pointer, "{problem}");
+        }
+        let recorded = client.all_events();
+        assert_eq!(recorded.len() as u64, offset + before, "{code}");
+        let newest = recorded.iter().rev().take(1).map(|event| event["id"].clone()).next();
+        assert_eq!(newest, Some(events[before as usize - 1]["id"].clone()));
+    }
+}
+
+#[test]
+fn what_comes_twice_in_one_import_is_recorded_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(dir.path());
+    let event = |n: u64| {
+        given(&(n % 700).to_string(), "Swept", &format!("till-{}", n % 7), &json!(n % 700))
+    };
+    let events: Vec<_> = (0..3_000).map(event).collect();
+    for batch in [1, 50, 1_000] {
+        let answers = import(&server.client, &format!("{IMPORT}?batch={batch}"), &events);
+        let last = answers.last().expect("an answer");
+        let known = if batch == 1 { json!(2_300) } else { json!(3_000) };
+        assert_eq!((&last["events"], &last["status"]), (&json!(3_000), &json!(200)), "{last}");
+        // In one append, what comes twice is one new event.
+        assert_eq!(last["known"], known, "{last}");
+        assert_eq!(server.client.all_events().len(), 700);
+    }
+}
+
+#[test]
+fn an_import_into_streams_that_a_module_owns_is_folded_in_order() {
+    let dirs = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
+    let [from, to] = [&dirs[0], &dirs[1]].map(|dir| Server::start(dir.path()));
+    from.install(account());
+    to.install(account());
+    for id in 1..=3 {
+        let path = format!("/v1/aggregates/account/{id}/commands");
+        from.client.post(&format!("{path}/open"), &json!({"owner": "Ann"})).ok();
+        for amount in 1..=20 {
+            from.client.post(&format!("{path}/deposit"), &json!({"amount": amount})).ok();
+        }
+    }
+    let mut events = export(&from, &[]);
+    let last = import(&to.client, &format!("{IMPORT}?batch=4"), &events).pop();
+    assert_eq!(last.expect("an answer")["status"], 200);
+    assert_eq!(kept(&export(&to, &[])), kept(&events));
+    for id in 1..=3 {
+        let state = |server: &Server| {
+            server.client.get(&format!("/v1/aggregates/account/{id}")).ok().json["state"].clone()
+        };
+        assert_eq!(state(&to), state(&from));
+    }
+    events[0]["id"] = json!("another");
+    events[0]["type"] = json!("NeverHeardOf");
+    let last = import(&to.client, IMPORT, &events).pop().expect("an answer");
+    assert_eq!((&last["code"], &last["line"]), (&json!("not_foldable"), &json!(1)), "{last}");
+}
+
+#[test]
+fn an_import_that_asks_for_what_there_is_not_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(dir.path());
+    let client = &server.client;
+    let send = |path: &str, headers: &[(&str, &str)]| {
+        let line = given("1", "T", "s-1", &json!(1)).to_string();
+        client.send("POST", path, headers, line.as_bytes())
+    };
+    let json = [("content-type", "application/json")];
+    send(IMPORT, &json).problem(415, "unsupported_media_type");
+    for query in ["batch=0", "batch=1001", "batch=x", "batch=1&batch=2", "atomic=true"] {
+        send(&format!("{IMPORT}?{query}"), &LINES).problem(400, "invalid_parameter");
+    }
+    let key = [LINES[0], ("idempotency-key", "k")];
+    send(IMPORT, &key).problem(400, "invalid_precondition");
+    let talk = [LINES[0], ("factum-correlation-id", "talk")];
+    assert_eq!(send(IMPORT, &talk).status, 200);
+    assert_eq!(client.all_events()[0]["correlation_id"], "talk");
 }

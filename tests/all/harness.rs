@@ -10,5 +10,5 @@ pub use guests::{
     hostile_counter, hostile_reshaped, hostile_state_v2, looking, parcels, parcels_moody,
     parcels_projection_v2, parcels_relabelled, scripted, workspace,
 };
-pub use kills::{Random, under_kills};
+pub use kills::{Random, rounds, under_kills};
 pub use server::{Answer, Client, Server, command, runtime};

@@ -242,6 +242,43 @@ fn a_guest_that_loops_traps_and_grows_does_not_hold_up_another() {
 }
 
 #[test]
+fn a_module_that_was_hostile_when_the_server_died_does_not_stop_it_from_starting() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let arguments = ["--guest-deadline-ms", "500"];
+    let mut server = Server::start_with(dir.path(), &arguments);
+    for component in [hostile(), account()] {
+        server.install(component);
+    }
+    command(&server.client, "behave", &json!({})).ok();
+    // Its projection loops over this whenever it is projected, its aggregate whenever it is folded.
+    command(&server.client, "behave", &json!({"poison": "spin"})).ok();
+    server.client.post("/v1/aggregates/account/1/commands/open", &json!({"owner": "Ann"})).ok();
+    for round in 1..=3 {
+        std::thread::scope(|scope| {
+            for misdeed in ["spin", "recurse", "eat_memory", "huge_answer"] {
+                let client = server.client.clone();
+                let path = format!("/v1/aggregates/hostile/{misdeed}/commands/{misdeed}");
+                // Until there is nobody to ask.
+                scope.spawn(
+                    move || {
+                        while client.try_post(&path, &json!({"now": true}), &[]).is_ok() {}
+                    },
+                );
+            }
+            std::thread::sleep(std::time::Duration::from_millis(150 * round));
+            server.kill();
+        });
+        server = Server::start_with(dir.path(), &arguments);
+        server.client.get("/readyz").ok();
+        let deposit = "/v1/aggregates/account/1/commands/deposit";
+        server.client.post(deposit, &json!({"amount": 1})).ok();
+        let state = server.client.get("/v1/aggregates/account/1").ok();
+        assert_eq!(state.json["state"]["balance"], round);
+        command(&server.client, "behave", &json!({})).ok();
+    }
+}
+
+#[test]
 fn a_poisoned_event_stops_its_projection_and_says_where() {
     for (poison, said) in [
         ("trap", "unreachable"),

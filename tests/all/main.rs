@@ -32,6 +32,7 @@ mod isolation;
 mod languages;
 mod linearizable;
 mod live;
+mod mutants;
 mod past;
 mod projections;
 mod read_models;

@@ -1,7 +1,7 @@
 //! Read models: queries and their indexes over HTTP, and that what they hold is exact.
 
 mod divided;
-mod exact;
+pub mod exact;
 mod month;
 mod operated;
 mod pains;

@@ -10,7 +10,7 @@ use crate::decision::parse;
 use crate::event::{NewEvent, Origin, RecordedEvent};
 use crate::names::StreamId;
 use crate::reads::record_of_derived;
-use crate::storage::log::{Log, ReadError};
+use crate::storage::log::{GivenKey, Log, ReadError};
 
 /// An event and its stream.
 pub(super) type Placed = (NewEvent, Option<StreamId>);
@@ -36,82 +36,102 @@ pub(super) struct Sorted {
 }
 
 /// Tells new events from those that are recorded, and those that repeat another one of the same
-/// append. It blocks. `own` is the source of events that got their ids here.
-pub(super) fn sort(log: &Log, own: &str, events: Vec<Placed>) -> Result<Sorted, CommandError> {
+/// append; `keys` are those of the events that have an origin, in their order. It blocks. `own` is
+/// the source of events that got their ids here.
+pub(super) fn sort(
+    log: &Log,
+    own: &str,
+    events: Vec<Placed>,
+    keys: &[GivenKey],
+) -> Result<Sorted, CommandError> {
+    let mut given = keys.iter().zip(log.find_given(keys)?);
     let mut sorted = Sorted::default();
     // Each record is read once, however many of its events are asked for.
-    let mut records: BTreeMap<u64, (Bytes, Vec<(usize, Placed)>)> = BTreeMap::new();
-    let mut seen: HashMap<(String, String), usize> = HashMap::new();
+    let mut records: BTreeMap<u64, Vec<(usize, Placed)>> = BTreeMap::new();
+    let mut seen: HashMap<GivenKey, usize> = HashMap::with_capacity(keys.len());
     for (at, (event, stream)) in events.into_iter().enumerate() {
-        let new = Place::New(sorted.new.len());
-        let Some(origin) = &event.origin else {
-            sorted.places.push(new);
-            sorted.new.push((event, stream));
-            continue;
-        };
-        if let Some((decision, record)) = record_of(log, own, origin)? {
-            sorted.places.push(Place::Known(0));
-            let (_, wanted) = records.entry(decision).or_insert_with(|| (record, Vec::new()));
-            wanted.push((at, (event, stream)));
-            continue;
-        }
-        let key = (origin.source.to_string(), origin.id.to_string());
-        if let Some(first) = seen.get(&key).copied() {
-            let before = sorted.new.get(first);
-            let is_other = |(before, of): &Placed| {
-                Fact::of(before, of.as_ref()) != Fact::of(&event, stream.as_ref())
+        let origin = event.origin.as_deref();
+        if let Some((origin, (key, recorded))) = origin.and_then(|o| Some((o, given.next()?))) {
+            let recorded = match recorded {
+                Some(decision) => Some(decision),
+                None => derived(log, own, origin)?,
             };
-            if before.is_none_or(is_other) {
-                return Err(CommandError::EventReused { at, position: None });
+            if let Some(decision) = recorded {
+                sorted.places.push(Place::Known(0));
+                records.entry(decision).or_default().push((at, (event, stream)));
+                continue;
             }
-            sorted.places.push(Place::New(first));
-            continue;
+            if let Some(first) = seen.get(key).copied() {
+                let is_same = |(before, of): &Placed| {
+                    Fact::of(before, of.as_ref()) == Fact::of(&event, stream.as_ref())
+                };
+                if !sorted.new.get(first).is_some_and(is_same) {
+                    return Err(CommandError::EventReused { at, position: None });
+                }
+                sorted.places.push(Place::New(first));
+                continue;
+            }
+            seen.insert(*key, sorted.new.len());
         }
-        seen.insert(key, sorted.new.len());
-        sorted.places.push(new);
+        sorted.places.push(Place::New(sorted.new.len()));
         sorted.new.push((event, stream));
     }
-    for (record, wanted) in records.into_values() {
-        let decision = parse(&record).map_err(ReadError::from)?;
-        for (at, event) in &wanted {
-            let position = position_in(&decision.events, own, event, *at)?;
-            if let Some(place) = sorted.places.get_mut(*at) {
-                *place = Place::Known(position);
-            }
-        }
-        drop(decision);
-        sorted.known = Some(record);
+    for (decision, wanted) in records {
+        sorted.known = Some(look_up(log, own, decision, &wanted, &mut sorted.places)?);
     }
     Ok(sorted)
 }
 
-/// The record that holds the event, with its number.
-fn record_of(log: &Log, own: &str, origin: &Origin<'_>) -> Result<Option<(u64, Bytes)>, ReadError> {
-    let record = match log.find_given(&origin.source, &origin.id)? {
-        Some(decision) => {
-            let missing = || ReadError::Damaged(format!("decision {decision} is missing"));
-            Some(log.record(decision)?.ok_or_else(missing)?)
-        }
-        None if origin.source == own => record_of_derived(log, &origin.id)?,
-        None => None,
-    };
-    record.map(|record| Ok((parse_header(&record)?.decision, record))).transpose()
+/// The record that holds an event which got its id here.
+fn derived(log: &Log, own: &str, origin: &Origin<'_>) -> Result<Option<u64>, ReadError> {
+    if origin.source != own {
+        return Ok(None);
+    }
+    let record = record_of_derived(log, &origin.id)?;
+    record.map(|record| Ok(parse_header(&record)?.decision)).transpose()
 }
 
-/// The position of the recorded event, which must say the same.
+/// Finds the positions of events in the record that holds them, and answers it.
+fn look_up(
+    log: &Log,
+    own: &str,
+    decision: u64,
+    wanted: &[(usize, Placed)],
+    places: &mut [Place],
+) -> Result<Bytes, CommandError> {
+    let missing = || ReadError::Damaged(format!("decision {decision} is missing"));
+    let record = log.record(decision)?.ok_or_else(missing)?;
+    let recorded = parse(&record).map_err(ReadError::from)?;
+    let mut next = 0;
+    for (at, event) in wanted {
+        let (found, position) = position_in(&recorded.events, next, own, event, *at)?;
+        next = found + 1;
+        if let Some(place) = places.get_mut(*at) {
+            *place = Place::Known(position);
+        }
+    }
+    drop(recorded);
+    Ok(record)
+}
+
+/// Which of the events it is, and its position; it must say the same. What comes again mostly comes
+/// in the same order, so looking begins at `from`.
 fn position_in(
     events: &[RecordedEvent<'_>],
+    from: usize,
     own: &str,
     (event, stream): &Placed,
     at: usize,
-) -> Result<u64, CommandError> {
+) -> Result<(usize, u64), CommandError> {
     let missing = || ReadError::Damaged("a record lacks an event that the index names".into());
     let origin = event.origin.as_ref().ok_or_else(missing)?;
-    let is_it = |recorded: &&RecordedEvent<'_>| match &recorded.origin {
+    let is_it = |recorded: &RecordedEvent<'_>| match &recorded.origin {
         Some(theirs) => theirs.id == origin.id && theirs.source == origin.source,
         None => origin.source == own && recorded.id.is_derived_as(&origin.id),
     };
-    let recorded = events.iter().find(is_it).ok_or_else(missing)?;
+    let mut all = (from..events.len()).chain(0..from);
+    let found = all.find(|at| events.get(*at).is_some_and(is_it)).ok_or_else(missing)?;
+    let recorded = events.get(found).ok_or_else(missing)?;
     let fact = Fact {
         event_type: recorded.event_type,
         stream: recorded.stream,
@@ -119,7 +139,7 @@ fn position_in(
         data: recorded.data,
     };
     if fact == Fact::of(event, stream.as_ref()) {
-        Ok(recorded.position)
+        Ok((found, recorded.position))
     } else {
         Err(CommandError::EventReused { at, position: Some(recorded.position) })
     }

@@ -2,16 +2,18 @@
 //!
 //! ```text
 //! backup.json              which store, after which record and up to which one
-//! components/<digest>.wasm the components, each with its card (.json)
+//! components/<digest>.wasm the components that no backup before it has, each with its card (.json)
 //! log/<first>              records one after the other, as they are stored, some 4 MiB each, named
 //!                          by the number of the first
 //! checkpoints              signed checkpoints, the last of the newest record in the backup
 //! checkpoint-keys          the public keys that check them
-//! manifest.json            what backup.json says, and the length and BLAKE3 of each file before it
+//! manifest.json            what backup.json says, every component of the store, and the length and
+//!                          BLAKE3 of each file before it
 //! ```
 //! The manifest comes last: a stream that was cut has none.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::rc::Rc;
 
@@ -19,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use tar::{Builder, Header};
 
 use crate::decision::Hash;
+use crate::faults::{Mutant, is_on};
 
 pub(super) const BEGIN: &str = "backup.json";
 pub(super) const MANIFEST: &str = "manifest.json";
@@ -61,6 +64,16 @@ pub struct Span {
     pub through: Place,
 }
 
+/// What a backup has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// Which part of which store.
+    pub span: Span,
+    /// The digests of all components that the store had, in hexadecimal; those that are not in it
+    /// are in one that it goes on from.
+    pub components: BTreeSet<String>,
+}
+
 /// A file of a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Listed {
@@ -74,6 +87,7 @@ pub(super) struct Listed {
 pub(super) struct Manifest {
     #[serde(rename = "backup")]
     pub(super) span: Span,
+    pub(super) components: BTreeSet<String>,
     pub(super) files: Vec<Listed>,
 }
 
@@ -95,8 +109,9 @@ impl<W: Write> ArchiveWriter<W> {
     }
 
     /// Ends it: without this it is not whole.
-    pub(super) fn finish(mut self, span: Span) -> io::Result<()> {
-        let manifest = Manifest { span, files: std::mem::take(&mut self.files) };
+    pub(super) fn finish(mut self, contents: Contents) -> io::Result<()> {
+        let Contents { span, components } = contents;
+        let manifest = Manifest { span, components, files: std::mem::take(&mut self.files) };
         self.append(MANIFEST, &serde_json::to_vec_pretty(&manifest)?)?;
         self.tar.into_inner()?.flush()
     }
@@ -132,7 +147,7 @@ pub(super) enum ArchiveError<E> {
 pub(super) fn read<E>(
     from: impl Read,
     mut take: impl FnMut(&Span, &str, &[u8]) -> Result<(), E>,
-) -> Result<Span, ArchiveError<E>> {
+) -> Result<Contents, ArchiveError<E>> {
     let damaged = |reason: String| ArchiveError::Damaged(reason);
     let ended = Rc::new(Cell::new(false));
     let cut = |error: io::Error| match ended.get() {
@@ -167,13 +182,18 @@ pub(super) fn read<E>(
                 if manifest.files != files || manifest.span != *span {
                     return Err(damaged(differing(&manifest.files, &files)));
                 }
-                return Ok(manifest.span);
+                return Ok(Contents { span: manifest.span, components: manifest.components });
             }
             Some(span) => take(span, &name, &content).map_err(ArchiveError::Taken)?,
         }
         files.push(listed(&name, &content));
     }
-    Err(ArchiveError::CutShort)
+    match span {
+        Some(span) if is_on(Mutant::CutBackupTaken) => {
+            Ok(Contents { span, components: BTreeSet::new() })
+        }
+        _ => Err(ArchiveError::CutShort),
+    }
 }
 
 /// Remembers whether there was no more to read: what fails then was cut short.

@@ -1,10 +1,13 @@
 //! From backups to a data directory, or to the knowledge that they are whole.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use super::archive::{self, ArchiveError, CHECKPOINTS, COMPONENTS, KEYS, LOG, Place, Span};
+use super::archive::{
+    self, ArchiveError, CHECKPOINTS, COMPONENTS, Contents, KEYS, LOG, Place, Span,
+};
 use crate::decision::format::split;
 use crate::storage::data_dir::{DataDir, write_durably};
 use crate::storage::log::{Chain, LogCopy, OpenError};
@@ -27,6 +30,13 @@ pub enum RestoreError {
         after: u64,
         /// The newest record of those before it.
         end: u64,
+    },
+    /// It leaves out a component, which those before it should have and have not.
+    Lacking {
+        /// The file.
+        file: PathBuf,
+        /// The digest of the component.
+        component: String,
     },
     /// It is of another store, or of another history of it.
     OtherStore(PathBuf),
@@ -54,6 +64,11 @@ impl std::fmt::Display for RestoreError {
                 f,
                 "{} goes on after decision {after}, and what comes before it ends at decision \
                  {end}; name the backups in their order, from the first one on",
+                file.display()
+            ),
+            Self::Lacking { file, component } => write!(
+                f,
+                "{} leaves out the component {component}, and none of those before it has it",
                 file.display()
             ),
             Self::OtherStore(file) => write!(
@@ -90,9 +105,14 @@ pub struct Restored {
 ///
 /// # Errors
 /// [`RestoreError`] when it is not.
-pub fn check(file: &Path) -> Result<Span, RestoreError> {
-    let mut chain = None;
-    let span = read(file, |span, name, content| {
+pub fn check(file: &Path) -> Result<Contents, RestoreError> {
+    Ok(carried(file)?.0)
+}
+
+/// As [`check`]; answers also which components are in the file itself.
+fn carried(file: &Path) -> Result<(Contents, BTreeSet<String>), RestoreError> {
+    let (mut chain, mut carried) = (None, BTreeSet::new());
+    let contents = read(file, |span, name, content| {
         let chain = chain.get_or_insert(begin(span)?);
         if name.starts_with(LOG) {
             *chain = each_record(content, *chain, |_, _| Ok(()))?;
@@ -101,15 +121,19 @@ pub fn check(file: &Path) -> Result<Span, RestoreError> {
         if digest.is_some_and(|digest| blake3::hash(content).to_hex().as_str() != digest) {
             return Err(format!("{name} is not what its name says"));
         }
+        carried.extend(digest.map(str::to_owned));
         is_known(name).then_some(()).ok_or_else(|| format!("{name} has no place in a backup"))
     })?;
     let place = |Chain { head, .. }| Place::of(head.decision, head.position, &head.hash);
+    let span = &contents.span;
     let end = chain.map_or_else(|| span.after.clone(), place);
-    if end == span.through {
-        return Ok(span);
-    }
-    let reason =
-        format!("its records end at decision {}, not {}", end.decision, span.through.decision);
+    let reason = if end != span.through {
+        format!("its records end at decision {}, not {}", end.decision, span.through.decision)
+    } else if let Some(digest) = carried.difference(&contents.components).next() {
+        format!("its manifest does not name the component {digest}, which it has")
+    } else {
+        return Ok((contents, carried));
+    };
     Err(RestoreError::Damaged(file.to_owned(), reason))
 }
 
@@ -142,9 +166,10 @@ pub fn restore(files: &[PathBuf], dir: &Path) -> Result<Restored, RestoreError> 
 
 /// What backups have together, each of which must be whole and go on where the one before ends.
 fn joined(files: &[PathBuf]) -> Result<Span, RestoreError> {
-    let mut all: Option<Span> = None;
+    let (mut all, mut there) = (None::<Span>, BTreeSet::new());
     for file in files {
-        let span = check(file)?;
+        let (Contents { span, components }, carried) = carried(file)?;
+        there.extend(carried);
         let end = all.as_ref().map_or(0, |all| all.through.decision);
         if span.after.decision != end {
             let after = span.after.decision;
@@ -156,6 +181,9 @@ fn joined(files: &[PathBuf]) -> Result<Span, RestoreError> {
             }
             Some(all) => all.through = span.through,
             None => all = Some(span),
+        }
+        if let Some(component) = components.difference(&there).next().cloned() {
+            return Err(RestoreError::Lacking { file: file.clone(), component });
         }
     }
     all.ok_or_else(|| io(Path::new("restore"), "no backup was named"))
@@ -174,7 +202,7 @@ fn fill(files: &[PathBuf], span: &Span, dir: &Path) -> Result<(), RestoreError> 
                 *chain = each_record(content, *chain, push)?;
                 return Ok(());
             }
-            // Those of a later backup take the place of those before: it has them all.
+            // What a later backup has too takes the place of what was before.
             write_durably(&dir.join(name), content).map_err(|error| error.to_string())
         })?;
     }
@@ -194,7 +222,7 @@ fn verified(dir: &Path) -> Result<Report, RestoreError> {
 fn read(
     file: &Path,
     take: impl FnMut(&Span, &str, &[u8]) -> Result<(), String>,
-) -> Result<Span, RestoreError> {
+) -> Result<Contents, RestoreError> {
     let open = File::open(file).map_err(|error| io(file, error))?;
     archive::read(BufReader::with_capacity(1 << 20, open), take).map_err(|error| match error {
         ArchiveError::CutShort => RestoreError::CutShort(file.to_owned()),

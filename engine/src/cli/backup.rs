@@ -1,19 +1,25 @@
 //! `factum backup` and `factum restore`.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use indicatif::ProgressBar;
+use serde_json::json;
 
 use super::progress::{self, Where};
 use super::verify::look;
-use crate::backup::{self, Source, Span};
+use crate::backup::{self, Contents, Source, Span};
 use crate::report::{Report, grouped};
 use crate::storage::log::{Chain, Stored};
 use crate::tasks;
 use crate::verify::Pace;
+
+/// Components that a server is told to leave out. 10,000: their digests are less than a body may
+/// have.
+const MOST_WITHOUT: usize = 10_000;
 
 /// What `factum backup` takes.
 #[derive(Clone, Debug, clap::Args)]
@@ -54,7 +60,8 @@ pub(super) async fn run(args: BackupArgs) -> Result<ExitCode, String> {
         Some(file) => Some(blocking(move || backup::check(&file).map_err(text)).await?),
         None => None,
     };
-    let after = before.as_ref().map_or(0, |before| before.through.decision);
+    let after = before.as_ref().map_or(0, |before| before.span.through.decision);
+    let without = before.as_ref().map(|before| before.components.clone()).unwrap_or_default();
     let beside = match args.to.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
@@ -64,14 +71,16 @@ pub(super) async fn run(args: BackupArgs) -> Result<ExitCode, String> {
     let bar = progress::bar("bytes", args.json);
     let out = file.reopen().map_err(failed)?;
     match (&args.place.data, &args.place.url) {
-        (Some(data), _) => offline(data.clone(), after, out, bar.clone()).await?,
-        (None, Some(url)) => download(url, after, out, &bar).await?,
+        (Some(data), _) => offline(data.clone(), (after, without), out, bar.clone()).await?,
+        (None, Some(url)) => download(url, (after, without), out, &bar).await?,
         (None, None) => return Err("name --data or --url".into()),
     }
     bar.finish_and_clear();
     let path = file.path().to_owned();
-    let span = blocking(move || backup::check(&path).map_err(text)).await?;
-    if before.is_some_and(|before| before.store != span.store || before.through != span.after) {
+    let Contents { span, .. } = blocking(move || backup::check(&path).map_err(text)).await?;
+    let goes_on =
+        |before: &Contents| before.span.store == span.store && before.span.through == span.after;
+    if before.is_some_and(|before| !goes_on(&before)) {
         return Err("the earlier backup is of another store, or of another history of it".into());
     }
     file.persist_noclobber(&args.to).map_err(|error| error.to_string())?;
@@ -100,7 +109,12 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// From a directory that no server uses.
-async fn offline(data: PathBuf, after: u64, out: File, bar: ProgressBar) -> Result<(), String> {
+async fn offline(
+    data: PathBuf,
+    (after, without): (u64, BTreeSet<String>),
+    out: File,
+    bar: ProgressBar,
+) -> Result<(), String> {
     blocking(move || {
         let dir = look(&data)?;
         let stored = Stored::open(dir.path(), dir.store_id()).map_err(text)?;
@@ -110,6 +124,7 @@ async fn offline(data: PathBuf, after: u64, out: File, bar: ProgressBar) -> Resu
             store_id: dir.store_id().to_owned(),
             dir: dir.path().to_owned(),
             checkpoint: None,
+            without,
         };
         let span = backup::span(&source, after).map_err(text)?;
         let out = bar.wrap_write(out);
@@ -130,9 +145,17 @@ fn end(stored: &Stored, store_id: &str) -> Result<crate::storage::log::Head, Str
 }
 
 /// From a running server.
-async fn download(url: &str, after: u64, mut out: File, bar: &ProgressBar) -> Result<(), String> {
+async fn download(
+    url: &str,
+    (after, without): (u64, BTreeSet<String>),
+    mut out: File,
+    bar: &ProgressBar,
+) -> Result<(), String> {
     let client = progress::client(url)?;
-    let mut pieces = client.download(&format!("/v1/backup?after={after}")).await.map_err(text)?;
+    // Those beyond are in this one again.
+    let without: Vec<_> = without.into_iter().take(MOST_WITHOUT).collect();
+    let what = json!({"after": after, "without": without});
+    let mut pieces = client.download_of("/v1/backup", &what).await.map_err(text)?;
     while let Some(piece) = pieces.next().await.map_err(text)? {
         out.write_all(&piece).map_err(text)?;
         bar.inc(u64::try_from(piece.len()).unwrap_or(0));

@@ -1,30 +1,40 @@
 //! `factum import`: CloudEvents, one a line, into a running server, in their order.
 //!
 //! Promises: each source and id is recorded once, so an import that was ended at any moment, by
-//! whatever, is gone on with by the same command; one that fails says at which line. An append is
-//! sent only when the one before it is durable, while the next one is read.
+//! whatever, is gone on with by the same command; one that fails says at which line. The server
+//! says up to which line all is recorded; what comes after that is kept here, bounded, and sent
+//! again where the connection breaks.
 
+mod chunks;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::remote::{Progress, Remote, Step};
 use crate::client::{Client, ClientError, Problem};
 use crate::report::Report;
 use crate::tasks;
+use chunks::{Chunk, Kept};
 
-/// Bytes after which an append is sent. 512 KiB: half of what a server takes by default.
-const APPEND_BYTES: usize = 512 << 10;
-/// Appends that are read ahead of the one that is sent.
+/// Chunks that are read ahead of those that are sent.
 const READ_AHEAD: usize = 2;
-/// Tries of one append, while the server cannot be reached or says that it passes.
+/// Chunks that may be sent and unanswered. 16: 4 MiB, more than the server reads ahead.
+const UNANSWERED: usize = 16;
+/// Chunks that wait for the connection to take them.
+const TO_SEND: usize = 2;
+/// Tries in a row in which nothing is recorded, while the server cannot be reached or says that it
+/// passes.
 const MOST_TRIES: u32 = 60;
 /// How long to wait before the next.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -51,17 +61,6 @@ pub(super) struct ImportArgs {
     json: bool,
 }
 
-/// Lines that are sent as one append.
-#[derive(Debug, Default)]
-struct Batch {
-    /// `[…,…]`.
-    body: Vec<u8>,
-    /// The number of each line, and where it begins in the body.
-    lines: Vec<(u64, usize)>,
-    /// Bytes of the file that were read up to here.
-    read_bytes: u64,
-}
-
 /// What came of it.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 struct Imported {
@@ -72,12 +71,18 @@ struct Imported {
     position: u64,
 }
 
-/// What a server answers to an append.
+/// A line of the server's answer: how far it is, or a problem.
 #[derive(Deserialize)]
-struct Appended {
-    position: u64,
+struct Line {
+    line: u64,
+    #[serde(default)]
+    events: u64,
     #[serde(default)]
     known: u64,
+    #[serde(default)]
+    position: u64,
+    /// The last one has it.
+    status: Option<u16>,
 }
 
 /// Imports and says how much that was.
@@ -91,11 +96,16 @@ pub(super) async fn run(args: ImportArgs) -> Result<ExitCode, String> {
         let bytes = file.metadata().map_err(failed)?.len();
         (Box::new(file), Some(bytes))
     };
-    let (send, batches) = mpsc::channel(READ_AHEAD);
-    let most = usize::from(args.batch);
-    let reading = tasks::blocking(move || read(BufReader::new(input), most, &send));
-    let progress = (Progress::new(args.json), total);
-    let (read, sent) = tokio::join!(reading, send_all(&client, batches, progress));
+    let (send, chunks) = mpsc::channel(READ_AHEAD);
+    let reading = tasks::blocking(move || chunks::read(input, &send));
+    let import = Import {
+        client,
+        path: format!("/v1/events/import?batch={}", args.batch),
+        total,
+        unanswered: RefCell::default(),
+        room: Arc::new(Semaphore::new(UNANSWERED)),
+    };
+    let (read, sent) = tokio::join!(reading, import.send_all(chunks, Progress::new(args.json)));
     let imported = sent?;
     read.unwrap_or_else(|| Err(std::io::Error::other("reading panicked"))).map_err(failed)?;
     let Imported { events, known, position } = imported;
@@ -107,150 +117,169 @@ pub(super) async fn run(args: ImportArgs) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Sends one append after the other.
-async fn send_all(
-    client: &Client,
-    mut batches: mpsc::Receiver<Batch>,
-    (mut progress, total): (Progress, Option<u64>),
-) -> Result<Imported, String> {
-    let mut imported = Imported::default();
-    while let Some(Batch { body, lines, read_bytes }) = batches.recv().await {
-        let appended = append(client, &Bytes::from(body), &lines).await.map_err(|reason| {
-            format!(
-                "{reason}\n{} events before that are recorded; the same import goes on there",
-                imported.events
-            )
-        })?;
-        imported.events += u64::try_from(lines.len()).unwrap_or(u64::MAX);
-        imported.known += appended.known;
-        imported.position = appended.position;
-        progress.at(Step { events: imported.events, done: read_bytes, total });
-    }
-    progress.end();
-    Ok(imported)
+/// An import under way.
+struct Import {
+    client: Client,
+    path: String,
+    /// Bytes of the input, where that is known.
+    total: Option<u64>,
+    /// What was sent, or is to be sent, and is not known to be recorded.
+    unanswered: RefCell<VecDeque<Kept>>,
+    room: Arc<Semaphore>,
 }
 
-/// Reads lines and puts them together. It blocks, and ends when nobody takes them any more.
-fn read(mut input: impl BufRead, most: usize, send: &mpsc::Sender<Batch>) -> std::io::Result<()> {
-    let (mut batch, mut line) = (Batch::default(), Vec::new());
-    let (mut number, mut read_bytes) = (0, 0);
-    loop {
-        line.clear();
-        let bytes = input.read_until(b'\n', &mut line)?;
-        number += 1;
-        read_bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
-        let text = line.trim_ascii();
-        let would_be = batch.body.len() + text.len();
-        let is_full = batch.lines.len() >= most || would_be > APPEND_BYTES;
-        if (is_full || bytes == 0) && !batch.lines.is_empty() {
-            let mut whole = std::mem::take(&mut batch);
-            whole.body.push(b']');
-            if send.blocking_send(whole).is_err() {
-                return Ok(());
-            }
+/// How far it is.
+struct Far {
+    imported: Imported,
+    /// The last line of the input up to which all is recorded.
+    line: u64,
+    progress: Progress,
+}
+
+/// Why a connection came to its end before the import.
+enum Stopped {
+    /// No answer could be used.
+    Client(ClientError),
+    /// The server refuses the event of a line.
+    At(u64, Problem),
+}
+
+impl Stopped {
+    fn is_passing(&self) -> bool {
+        let is_retryable = |problem: &Problem| {
+            problem.body.get("retryable").and_then(Value::as_bool).unwrap_or_default()
+        };
+        match self {
+            Self::Client(ClientError::Transport { .. }) => true,
+            Self::Client(ClientError::Unexpected { .. }) => false,
+            Self::Client(ClientError::Problem(problem)) => is_retryable(problem),
+            Self::At(_, problem) => is_retryable(problem),
         }
-        if bytes == 0 {
+    }
+}
+
+impl std::fmt::Display for Stopped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Client(error) => error.fmt(f),
+            Self::At(line, problem) => write!(f, "line {line}: {problem}"),
+        }
+    }
+}
+
+impl From<ClientError> for Stopped {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl Import {
+    /// Sends everything, by one connection after the other where need be.
+    async fn send_all(
+        &self,
+        mut chunks: mpsc::Receiver<Chunk>,
+        progress: Progress,
+    ) -> Result<Imported, String> {
+        let mut far = Far { imported: Imported::default(), line: 0, progress };
+        let mut tries = 0;
+        loop {
+            let before = far.line;
+            let Err(stopped) = self.send(&mut chunks, &mut far).await else { break };
+            tries = if far.line > before { 1 } else { tries + 1 };
+            if !stopped.is_passing() || tries >= MOST_TRIES {
+                return Err(format!(
+                    "{stopped}\n{} events before that are recorded; the same import goes on there",
+                    far.imported.events
+                ));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        far.progress.end();
+        Ok(far.imported)
+    }
+
+    /// Sends what is left by one connection, if there is something.
+    async fn send(&self, chunks: &mut mpsc::Receiver<Chunk>, far: &mut Far) -> Result<(), Stopped> {
+        let is_answered = self.unanswered.borrow().is_empty();
+        if is_answered && self.keep_next(chunks).await.is_none() {
             return Ok(());
         }
-        if text.is_empty() {
-            continue;
+        // The server counts lines from where this connection begins.
+        self.forget(far.line);
+        let (pieces, body) = mpsc::channel(TO_SEND);
+        let mut listening = std::pin::pin!(self.listen(body, far));
+        tokio::select! {
+            done = &mut listening => done,
+            () = self.feed(chunks, pieces) => listening.await,
         }
-        batch.body.push(if batch.lines.is_empty() { b'[' } else { b',' });
-        batch.lines.push((number, batch.body.len()));
-        batch.body.extend_from_slice(text);
-        batch.read_bytes = read_bytes;
     }
-}
 
-/// Sends an append until it has an answer that will not change.
-async fn append(client: &Client, body: &Bytes, lines: &[(u64, usize)]) -> Result<Appended, String> {
-    let mut tries = 1;
-    loop {
-        let media = "application/cloudevents-batch+json";
-        let error = match client.upload("/v1/events", media, body.clone()).await {
-            Ok(appended) => return Ok(appended),
-            Err(error) => error,
-        };
-        let is_passing = match &error {
-            ClientError::Transport { .. } => true,
-            ClientError::Problem(problem) => is_retryable(problem),
-            ClientError::Unexpected { .. } => false,
-        };
-        if !is_passing || tries >= MOST_TRIES {
-            return Err(place(error.problem(), lines) + &error.to_string());
+    /// Gives what is left to the connection, as far as there is room for it here.
+    async fn feed(&self, chunks: &mut mpsc::Receiver<Chunk>, pieces: mpsc::Sender<Bytes>) {
+        let again: Vec<_> = self.unanswered.borrow().iter().map(Kept::text).collect();
+        for text in again {
+            if pieces.send(text).await.is_err() {
+                return;
+            }
         }
-        tries += 1;
-        tokio::time::sleep(PAUSE).await;
-    }
-}
-
-fn is_retryable(problem: &Problem) -> bool {
-    problem.body.get("retryable").and_then(Value::as_bool).unwrap_or_default()
-}
-
-/// The line that a problem is about, as the beginning of a sentence.
-fn place(problem: Option<&Problem>, lines: &[(u64, usize)]) -> String {
-    let (Some((first, _)), Some((last, _))) = (lines.first(), lines.last()) else {
-        return String::new();
-    };
-    let error = problem.and_then(|problem| problem.body.get("errors")?.get(0));
-    let by_pointer = || {
-        let pointer = error?.get("pointer")?.as_str()?;
-        let at: usize = pointer.split('/').nth(1)?.parse().ok()?;
-        lines.get(at).map(|(number, _)| *number)
-    };
-    let by_offset = || {
-        let offset = usize::try_from(error?.get("offset")?.as_u64()?).ok()?;
-        let after = lines.partition_point(|(_, start)| *start <= offset);
-        lines.get(after.checked_sub(1)?).map(|(number, _)| *number)
-    };
-    match by_pointer().or_else(by_offset) {
-        Some(number) => format!("line {number}: "),
-        None if first == last => format!("line {first}: "),
-        None => format!("lines {first} to {last}: "),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn batches(text: &str, most: usize) -> Vec<(String, Vec<u64>)> {
-        let (send, mut batches) = mpsc::channel(100);
-        read(text.as_bytes(), most, &send).expect("reads");
-        drop(send);
-        let mut all = Vec::new();
-        while let Ok(batch) = batches.try_recv() {
-            let numbers = batch.lines.iter().map(|(number, _)| *number).collect();
-            all.push((String::from_utf8(batch.body).expect("text"), numbers));
+        while let Some(text) = self.keep_next(chunks).await {
+            if pieces.send(text).await.is_err() {
+                return;
+            }
         }
-        all
     }
 
-    #[test]
-    fn lines_are_put_together_as_they_come() {
-        assert_eq!(batches("", 2), []);
-        assert_eq!(batches("\n \n", 2), []);
-        let all = batches("{1}\n\r\n{2} \n{3}", 2);
-        assert_eq!(all, [("[{1},{2}]".into(), vec![1, 3]), ("[{3}]".into(), vec![4])]);
-        let long = "x".repeat(APPEND_BYTES / 2);
-        let text = format!("{long}\n{long}\n{long}\n");
-        assert_eq!(batches(&text, 9).len(), 3);
+    /// Takes the next chunk, once there is room for it.
+    async fn keep_next(&self, chunks: &mut mpsc::Receiver<Chunk>) -> Option<Bytes> {
+        let room = Arc::clone(&self.room).acquire_owned().await.ok()?;
+        let kept = Kept::new(chunks.recv().await?, room);
+        let text = kept.text();
+        self.unanswered.borrow_mut().push_back(kept);
+        Some(text)
     }
 
-    #[test]
-    fn a_problem_is_placed_at_its_line() {
-        let lines = [(7, 1), (9, 50)];
-        let of = |errors| {
-            let problem = Problem::of(400, json!({ "errors": errors }));
-            place(Some(&problem), &lines)
-        };
-        assert_eq!(of(json!([{"pointer": "/1/id"}])), "line 9: ");
-        assert_eq!(of(json!([{"offset": 49}])), "line 7: ");
-        assert_eq!(of(json!([{"offset": 50}])), "line 9: ");
-        assert_eq!(of(json!([])), "lines 7 to 9: ");
-        assert_eq!(place(None, &lines[..1]), "line 7: ");
+    /// Takes the server's answer to its end.
+    async fn listen(&self, body: mpsc::Receiver<Bytes>, far: &mut Far) -> Result<(), Stopped> {
+        let (first, before) = (far.line, far.imported);
+        let mut lines = self.client.exchange_lines(&self.path, body).await?;
+        while let Some(text) = lines.next_text().await? {
+            let unexpected = |error: serde_json::Error| ClientError::Unexpected {
+                request: self.path.clone(),
+                reason: error.to_string(),
+            };
+            let line: Line = serde_json::from_slice(&text).map_err(unexpected)?;
+            match line.status {
+                Some(status) if status >= 400 => {
+                    let body = serde_json::from_slice(&text).map_err(unexpected)?;
+                    return Err(Stopped::At(first + line.line, Problem::of(status, body)));
+                }
+                Some(_) => return Ok(()),
+                None => {}
+            }
+            far.line = first + line.line;
+            far.imported.events = before.events + line.events;
+            far.imported.known = before.known + line.known;
+            far.imported.position = line.position;
+            if let Some(done) = self.forget(far.line) {
+                let Far { imported, progress, .. } = far;
+                progress.at(Step { events: imported.events, done, total: self.total });
+            }
+        }
+        Err(Stopped::Client(ClientError::Transport {
+            request: self.path.clone(),
+            reason: "the answer ended before the import".to_owned(),
+        }))
+    }
+
+    /// Forgets what is recorded, up to a line; answers up to which byte of the input that is.
+    fn forget(&self, line: u64) -> Option<u64> {
+        let (mut unanswered, mut end) = (self.unanswered.borrow_mut(), None);
+        while unanswered.front().is_some_and(|kept| kept.through <= line) {
+            end = unanswered.pop_front().map(|kept| kept.end);
+        }
+        if let Some(first) = unanswered.front_mut() {
+            first.forget(line);
+        }
+        end
     }
 }

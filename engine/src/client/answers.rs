@@ -80,7 +80,7 @@ impl Lines {
     }
 
     fn buffered_line(&mut self) -> Option<BytesMut> {
-        let end = self.buffer.iter().position(|byte| *byte == b'\n')?;
+        let end = memchr::memchr(b'\n', &self.buffer)?;
         let line = self.buffer.split_to(end);
         self.buffer.advance(1);
         Some(line)

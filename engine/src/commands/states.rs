@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::decision::Hash;
+use crate::faults::{Mutant, is_on};
 use crate::names::StreamId;
 use crate::runtime::State;
 use crate::storage::log::Lineage;
@@ -56,7 +57,8 @@ impl HotStates {
         if let Some(hot) = &young {
             self.young_bytes = self.young_bytes.saturating_sub(hot.bytes());
         }
-        young.or_else(|| self.old.remove(stream)).filter(|hot| !hot.lineage.is_broken())
+        let stands = |hot: &Hot| is_on(Mutant::HotStateKept) || !hot.lineage.is_broken();
+        young.or_else(|| self.old.remove(stream)).filter(stands)
     }
 
     /// Takes over what another worker leaves to one of the component `own`, which has no states

@@ -30,9 +30,10 @@ use crate::decision::Draft;
 use crate::event::NewEvent;
 use crate::event_schemas::{EventRules, InForce};
 use crate::expected::{ExpectedVersion, VersionConflict};
+use crate::faults::{Mutant, Point, fail_point, is_on};
 use crate::names::{Name, StreamId};
 use crate::runtime::{self, Component, Failure, GuestError, Instance, Limit, Live};
-use crate::storage::log::{AppendReply, Expectation, Lineage, Log, Submission, Work};
+use crate::storage::log::{AppendReply, Appended, Expectation, Lineage, Log, Submission, Work};
 
 /// Streams whose first decision was verified, before the set starts anew. A million hashes: 8 MB.
 const VERIFIED_STREAMS: usize = 1_000_000;
@@ -168,6 +169,7 @@ impl Worker {
                     let states = HotStates::new(self.limits.hot_bytes);
                     let states = std::mem::replace(&mut self.states, states);
                     let digest = identity.component.digest();
+                    fail_point(Point::Snapshot);
                     // Whoever waited too long folds from the log.
                     let _ = to.send(Legacy { states, aggregates, digest });
                 }
@@ -192,6 +194,7 @@ impl Worker {
         if let Some(turn) = &command.turn {
             turn.decided(&lineage);
         }
+        fail_point(Point::Decide);
         match decided {
             Ok(Decided { draft, after }) => {
                 self.states.put(stream.clone(), after);
@@ -236,6 +239,9 @@ impl Worker {
     }
 
     fn submit(&self, work: Work, lineage: Arc<Lineage>, reply: AppendReply) {
+        if is_on(Mutant::SpeculationLeaks) && matches!(work, Work::Barrier) {
+            return reply(Ok(Appended::Barrier));
+        }
         self.log.submit(Submission { work, lineages: vec![lineage], reply });
     }
 

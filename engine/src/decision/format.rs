@@ -33,6 +33,8 @@ pub use super::wire::Damage;
 /// Bytes before a record's fields.
 pub const HEADER_BYTES: usize = 68;
 const CHECKSUM_BYTES: usize = 4;
+/// What an event takes beside its data: the first guess at how long a record gets.
+const TYPICAL_BYTES: usize = 160;
 const VERSION: u8 = 1;
 const COMMAND: u8 = 1;
 const ACTIVATION: u8 = 2;
@@ -106,7 +108,8 @@ impl Draft {
     ) -> Self {
         let event_count = u32::try_from(events.len()).unwrap_or(u32::MAX);
         let has_origins = events.clone().any(|(event, _)| event.origin.is_some());
-        let mut out = open(APPEND, 128);
+        let bytes: usize = events.clone().map(|(event, _)| TYPICAL_BYTES + event.data.len()).sum();
+        let mut out = open(APPEND, bytes);
         if has_origins && let Some(flags) = out.get_mut(6..8) {
             flags.copy_from_slice(&ORIGINS.to_be_bytes());
         }
@@ -242,6 +245,11 @@ pub fn parse_checked(record: &[u8]) -> Result<Decision<'_>, Damage> {
         Some(flags) if flags == ORIGINS.to_be_bytes() => true,
         _ => return Err(Damage("flags this version of Factum does not know")),
     };
+    let count = u64::from(header.event_count);
+    let version = if let Place::One { version, .. } = &place { *version } else { 0 };
+    if header.head_before.checked_add(count).and(version.checked_add(count)).is_none() {
+        return Err(Damage("events numbered beyond 64 bits"));
+    }
     let events = read_events(&mut reader, &header, &place, has_origins)?;
     if !reader.is_empty() {
         return Err(Damage("more bytes than the record has fields"));
@@ -256,5 +264,7 @@ fn open(kind: u8, capacity: usize) -> Vec<u8> {
     out
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

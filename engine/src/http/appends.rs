@@ -101,7 +101,7 @@ async fn make(
 }
 
 /// What is wrong with one of the events is said with its place.
-fn refused(error: CommandError, mode: Mode) -> Problem {
+pub(super) fn refused(error: CommandError, mode: Mode) -> Problem {
     let detail = error.to_string();
     match error {
         CommandError::EventReused { at, position } => {

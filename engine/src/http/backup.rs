@@ -1,5 +1,6 @@
 //! `GET /v1/backup`: a consistent copy of the store as one tar stream, taken while it is used.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -7,35 +8,66 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
+use serde::Deserialize;
 
-use crate::backup::{BackupError, span, write};
+use crate::backup::{BackupError, Source, span, write};
 
 use super::answer::{Answer, with_position};
-use super::app::Shared;
+use super::app::{App, Shared};
+use super::body::read_json;
 use super::error::Problem;
 use super::events::blocking;
 use super::params::Params;
+use super::shape::{invalid_at, object};
 use super::upkeep::{self, Sink};
 
 const TAR: HeaderValue = HeaderValue::from_static("application/x-tar");
 /// Bytes that are sent at once.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// `GET /v1/backup`: all, or what came after the decision `?after=`.
+/// What a backup goes on from.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    /// The newest decision that is backed up.
+    #[serde(default)]
+    after: u64,
+    /// The digests of components that are.
+    #[serde(default)]
+    without: BTreeSet<String>,
+}
+
+/// `GET /v1/backup`: all, or what came after the decision `?after=`, with all components.
 pub(super) async fn get(State(app): State<Shared>, request: Request) -> Answer {
     let mut params = Params::parse(request.uri())?;
     let after = params.parsed("after")?.unwrap_or(0);
     params.end()?;
+    answer(&app, Wanted { after, ..Wanted::default() }).await
+}
+
+/// `POST /v1/backup`, with `{"after": …, "without": […]}`: the same without those components.
+pub(super) async fn post(State(app): State<Shared>, request: Request) -> Answer {
+    let (parts, body) = request.into_parts();
+    Params::parse(&parts.uri)?.end()?;
+    let text = read_json(&parts.headers, body, &app.limits).await?;
+    let wanted: Wanted = object(&text, "")?;
+    if wanted.after == 0 && !wanted.without.is_empty() {
+        return Err(invalid_at("/without", "a backup that goes on from none leaves out nothing"));
+    }
+    answer(&app, wanted).await
+}
+
+async fn answer(app: &App, Wanted { after, without }: Wanted) -> Answer {
     let engine = Arc::clone(&app.engine);
     let begun = blocking(move || {
-        let source = engine.backup_source()?;
+        let source = Source { without, ..engine.backup_source()? };
         let span = span(&source, after)?;
         Ok((source, span))
     });
     let (source, span) = begun.await?;
     let (position, decision) = (span.through.position, span.through.decision);
     let pace = app.engine.upkeep();
-    let body = upkeep::body(&app, "backup", move |sink| {
+    let body = upkeep::body(app, "backup", move |sink| {
         let out = Pieces { sink, piece: Vec::with_capacity(PIECE_BYTES) };
         if let Err(error) = write(&source, span, pace, out, |_| {}) {
             if !matches!(error, BackupError::Io(_)) {

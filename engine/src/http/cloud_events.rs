@@ -15,6 +15,7 @@ use axum::response::Response;
 use serde_json::value::RawValue;
 
 use crate::appends::NewAppend;
+use crate::decision::Hash;
 use crate::event::NewEvent;
 use crate::expected::ExpectedVersion;
 use crate::names::StreamId;
@@ -23,6 +24,7 @@ use super::answer::{Answer, json_response, to_json};
 use super::body::{MostBytes, compact_json, read};
 use super::error::{Problem, UNSUPPORTED_MEDIA_TYPE};
 use super::limits::HttpLimits;
+use super::preconditions::IDEMPOTENCY_KEY;
 use super::shape::{beyond, invalid_at};
 use attributes::{Attributes, Data};
 
@@ -116,11 +118,19 @@ pub(super) async fn append(
         }
         _ => Vec::new(),
     };
-    let fingerprint = fingerprint(stream, &events);
+    // Only who can ask again is told from who asks for something else.
+    let has_key = headers.contains_key(IDEMPOTENCY_KEY);
+    let fingerprint = if has_key { fingerprint(stream, &events) } else { Hash::default() };
     Ok(NewAppend { events, expected, fingerprint, ..NewAppend::default() })
 }
 
-type Placed = (NewEvent, Option<StreamId>);
+/// The event of a line, to the stream that its subject names.
+pub(super) fn line(text: &[u8], limits: &HttpLimits) -> Result<Placed, Problem> {
+    structured(&compact_json(text)?, "", None, limits)
+}
+
+/// An event and its stream.
+pub(super) type Placed = (NewEvent, Option<StreamId>);
 
 fn batched(
     json: &str,
@@ -195,5 +205,7 @@ fn typed(text: Vec<u8>, media_type: &'static str) -> Response {
     response
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -28,6 +28,12 @@ pub struct HttpLimits {
     pub scan_decisions: u64,
     /// Events of one append. 1,000: they are one record, which readers take whole.
     pub append_events: usize,
+    /// Bytes of the lines of an import after which an append is made of them. 512 KiB: as much as
+    /// the events of one append usually have.
+    pub import_bytes: usize,
+    /// Appends of one import that are under way at once, and as many read ahead. 8: a disk whose
+    /// syncs take 10 ms is kept busy, and one import takes some megabytes.
+    pub import_appends: usize,
     /// Tags of one event. 100: each is an entry of the index.
     pub event_tags: usize,
     /// Attributes of one CloudEvent beyond those that events have here. 32: each event carries
@@ -79,6 +85,8 @@ impl Default for HttpLimits {
             page_bytes: 8 << 20,
             scan_decisions: 100_000,
             append_events: 1000,
+            import_bytes: 512 << 10,
+            import_appends: 8,
             event_tags: 100,
             event_extensions: 32,
             query_parts: 256,

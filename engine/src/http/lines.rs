@@ -71,9 +71,14 @@ impl Lines {
         }
     }
 
+    /// What was not read yet.
+    pub(super) fn into_body(self) -> Body {
+        self.body
+    }
+
     fn end_of_line(&self) -> Option<usize> {
         let new = self.buffer.get(self.searched..).unwrap_or_default();
-        new.iter().position(|byte| *byte == b'\n').map(|at| self.searched + at)
+        memchr::memchr(b'\n', new).map(|at| self.searched + at)
     }
 
     /// The line, unless it is empty.

@@ -8,8 +8,8 @@ use super::app::{App, Shared};
 use super::error::{METHOD_NOT_ALLOWED, Problem, UNKNOWN_ROUTE};
 use super::{
     appends, backup, bulk, checkpoints, command, decisions, events, guest_queries, health, history,
-    modules, parked, projections, projections_past, queries, read_models, schemas, states, streams,
-    verify,
+    import, modules, parked, projections, projections_past, queries, read_models, schemas, states,
+    streams, verify,
 };
 
 /// All routes.
@@ -24,11 +24,12 @@ pub(super) fn router(app: App) -> Router {
         .route("/v1/streams", get(streams::list))
         .route("/v1/events", get(events::of_log).post(appends::to_the_log))
         .route("/v1/events/query", post(queries::post))
+        .route("/v1/events/import", post(import::post))
         .route("/v1/events/{position}", get(events::at_position))
         .route("/v1/events/{position}/proof", get(checkpoints::proof))
         .route("/v1/checkpoint", get(checkpoints::get))
         .route("/v1/checkpoint/key", get(checkpoints::key))
-        .route("/v1/backup", get(backup::get))
+        .route("/v1/backup", get(backup::get).post(backup::post))
         .route("/v1/verify", post(verify::post))
         .route("/v1/decisions", get(decisions::list))
         .route("/v1/decisions/{decision}", get(events::decision))

@@ -6,6 +6,7 @@ use super::check::{Check, CheckError, CheckReport};
 use super::{ModuleVersion, Modules};
 use crate::commands::{ActiveModule, Meter, Routes};
 use crate::decision::{ActivationRecord, Draft, Hash};
+use crate::faults::{Mutant, Point, fail_point, is_on};
 use crate::names::Name;
 use crate::projections::Maker;
 use crate::runtime::GuestLimits;
@@ -98,7 +99,9 @@ impl Modules {
             caller,
         };
         let draft = Draft::activation(&record);
+        fail_point(Point::Activate);
         let header = self.base.log.append_alone(draft).await.map_err(ActivateError::Log)?;
+        fail_point(Point::Activate);
         let decision = header.decision;
         let (modules, name, started) = (Arc::clone(self), name.clone(), wanted.clone());
         blocking(move || match &started {
@@ -219,7 +222,10 @@ impl Modules {
             all.retain(|thread| !thread.is_finished());
             all.extend(threads);
             drop(all);
-            let active = Arc::new(active);
+            let mut active = Arc::new(active);
+            if is_on(Mutant::SwapKeepsOldVersion) {
+                active = before.clone().unwrap_or(active);
+            }
             self.reroute(&manifest.name, |routes| {
                 for aggregate in &manifest.aggregates {
                     routes.active.insert(aggregate.name.clone(), Arc::clone(&active));

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ModuleVersion;
 use crate::decision::Hash;
+use crate::faults::{Point, fail_point};
 use crate::manifest::Manifest;
 use crate::storage::data_dir::write_durably;
 
@@ -61,9 +62,12 @@ impl ComponentStore {
             manifest: version.manifest.clone(),
         };
         let text = serde_json::to_vec_pretty(&card).map_err(|error| error.to_string())?;
-        write_durably(&self.path(&version.digest, "wasm"), bytes)
-            .and_then(|()| write_durably(&self.path(&version.digest, "json"), &text))
-            .map_err(|error| error.to_string())
+        for (extension, content) in [("wasm", bytes), ("json", &text)] {
+            let kept = write_durably(&self.path(&version.digest, extension), content);
+            kept.map_err(|error| error.to_string())?;
+            fail_point(Point::Upload);
+        }
+        Ok(())
     }
 
     /// Everything kept. A card that cannot be read is set aside with a word in the log.

@@ -14,6 +14,7 @@ use super::running::Running;
 use super::settings::{LeftOut, OnFailure};
 use super::status::Stage;
 use crate::clock::Stopwatch;
+use crate::faults::{Point, fail_point};
 use crate::runtime::Change;
 use crate::storage::log::{Log, Refusal};
 use crate::storage::read_models::{Checkpoint, WriteError};
@@ -168,10 +169,11 @@ impl Follower {
     /// Applies what comes next of the log, if there is something.
     fn take_next(&mut self) -> Result<(), Stuck> {
         let records = self.sources.feed.read(self.generation.at().decision + 1);
-        match records.map_err(|error| Stuck::Storage(error.to_string()))? {
-            Some(records) => self.take(&records),
-            None => Ok(()),
+        if let Some(records) = records.map_err(|error| Stuck::Storage(error.to_string()))? {
+            self.take(&records)?;
+            fail_point(Point::Project);
         }
+        Ok(())
     }
 
     /// Projects a batch; when it fails, its records one by one, so that all before the one that

@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use super::files::{self, Files, Use};
 use super::running::Running;
 use super::settings::Held;
+use crate::faults::{Point, fail_point};
 use crate::storage::read_models::Checkpoint;
 
 /// A projection.
@@ -95,7 +96,9 @@ impl Projection {
         let before = self.answering();
         let still = before.publishing.lock();
         catch_up(before.at())?;
+        fail_point(Point::Swap);
         files.name(&build.spec, &build.file, Use::Answers)?;
+        fail_point(Point::Swap);
         *self.answering.write() = Arc::clone(build);
         *slot = None;
         before.replace();

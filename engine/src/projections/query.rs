@@ -12,6 +12,7 @@ mod plan;
 use std::collections::BTreeMap;
 
 use crate::document::{Index, Part, Path, entry_key};
+use crate::faults::{Mutant, is_on};
 
 pub use filter::Filter;
 use filter::{Span, both};
@@ -140,6 +141,10 @@ impl Query {
             let value = crate::document::Value::of(part.path.find(document));
             place.extend_from_slice(&part.directed(value.as_bytes()));
         }
+        if is_on(Mutant::CursorWithoutKey) && !self.order.is_empty() {
+            place.push(u8::MAX);
+            return place;
+        }
         place.extend_from_slice(&entry_key(key, self.key_descending));
         place
     }
@@ -176,5 +181,7 @@ fn is_fixed(spans: &[Span]) -> bool {
     matches!(spans, [one] if one.is_point)
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

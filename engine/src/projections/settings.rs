@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
 use crate::decision::{ActRecord, Draft, Kind, parse};
+use crate::faults::{Mutant, is_on};
 use crate::storage::log::{AppendError, Log, Submission, Work};
 
 /// The name of the act.
@@ -158,8 +159,10 @@ impl Held {
         let value = serde_json::to_string(&settings).map_err(|e| lost(&e.to_string()))?;
         let record = ActRecord { act: ACT, subject: &self.projection, value: &value, caller };
         let (send, answer) = mpsc::channel();
+        let record = Work::Record { draft: Draft::act(&record), expected: None };
+        let is_lost = is_on(Mutant::SkipNotRecorded);
         self.log.submit(Submission {
-            work: Work::Record { draft: Draft::act(&record), expected: None },
+            work: if is_lost { Work::Barrier } else { record },
             lineages: Vec::new(),
             reply: Box::new(move |answer| drop(send.send(answer))),
         });

@@ -321,3 +321,6 @@ fn length(range: &Range<usize>) -> u64 {
 fn number(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod fuzz;

@@ -200,14 +200,20 @@ impl Index {
         }
     }
 
-    /// The record of an event that was given its id elsewhere.
-    pub(super) fn given(&self, source: &str, id: &str) -> Result<Option<u64>, IndexError> {
-        let key = event_key(source, id);
-        let fresh = self.layers.read().memory().find_map(|fresh| fresh.given.get(&key).copied());
-        match fresh {
-            Some(decision) => Ok(Some(decision)),
-            None => self.file.given(key),
-        }
+    /// The record of each event that was given its id elsewhere.
+    pub(super) fn given(&self, keys: &[GivenKey]) -> Result<Vec<Option<u64>>, IndexError> {
+        // Memory first: what is flushed meanwhile is then in the file.
+        let layers = self.layers.read();
+        let in_memory =
+            |key: &GivenKey| layers.memory().find_map(|fresh| fresh.given.get(key).copied());
+        let mut found: Vec<_> = keys.iter().map(in_memory).collect();
+        drop(layers);
+        let mut missing: Vec<_> =
+            keys.iter().zip(&mut found).filter(|(_, found)| found.is_none()).collect();
+        // In their order, so that those that lie together are found together.
+        missing.sort_unstable_by_key(|(key, _)| **key);
+        self.file.given(missing)?;
+        Ok(found)
     }
 
     /// The record of the newest act of a name about each subject.
@@ -336,15 +342,23 @@ fn command_key(caller: Option<&str>, command_id: &str) -> u128 {
     first_half(&hasher)
 }
 
-/// Source and id of an event, as one number that does not collide. That of an id with a time in it
-/// (UUID version 7) begins with the time, so that those of one import lie together.
-fn event_key(source: &str, id: &str) -> u128 {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(source.as_bytes()).update(&[0]).update(id.as_bytes());
-    let hash = first_half(&hasher);
-    match derived_at_ms(id) {
-        Some(ms) => (u128::from(ms) << 80) | (hash >> 48),
-        None => hash,
+/// Source and id of an event that was given them elsewhere, as one number that does not collide.
+/// That of an id with a time in it (UUID version 7) begins with the time, so that those of one
+/// import lie together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GivenKey(u128);
+
+impl GivenKey {
+    /// Of an event.
+    #[must_use]
+    pub fn of(source: &str, id: &str) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(source.as_bytes()).update(&[0]).update(id.as_bytes());
+        let hash = first_half(&hasher);
+        Self(match derived_at_ms(id) {
+            Some(ms) => (u128::from(ms) << 80) | (hash >> 48),
+            None => hash,
+        })
     }
 }
 

@@ -43,7 +43,7 @@ use crate::tasks::{Spawner, Thread};
 
 use super::disk::Disk;
 use super::index::Index;
-pub use super::index::{FindError, Found, IndexContent, IndexLimits, IndexTally};
+pub use super::index::{FindError, Found, GivenKey, IndexContent, IndexLimits, IndexTally};
 pub use chain::Chain;
 pub use copy::LogCopy;
 pub use error::{LogLimits, OpenError, ReadError};

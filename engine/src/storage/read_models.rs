@@ -5,6 +5,7 @@
 //! a state it once had, and its checkpoint says which; an index that is not whole yet answers
 //! nothing. It may be deleted at any time.
 
+mod error;
 mod indexes;
 mod view;
 mod write;
@@ -18,9 +19,12 @@ use redb::{Database, Durability, ReadableDatabase, TableDefinition, WriteTransac
 
 use crate::decision::Hash;
 use crate::document::Index;
+use crate::faults::{Mutant, Point, fail_point, is_on};
 use crate::storage::disk::Disk;
 use crate::storage::unpanicked;
 
+pub use error::{Conflict, ReadModelError, WriteError};
+use error::{damaged, failed};
 pub use view::{IndexView, View};
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -83,78 +87,7 @@ pub struct RowChange<'a> {
     pub document: Option<&'a str>,
 }
 
-/// Why a file of documents failed. It can always be deleted and built again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReadModelError(
-    /// What the storage said.
-    pub String,
-);
-
-impl std::fmt::Display for ReadModelError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the read model's file: {}", self.0)
-    }
-}
-
-impl std::error::Error for ReadModelError {}
-
-fn failed(error: impl std::fmt::Display) -> ReadModelError {
-    ReadModelError(error.to_string())
-}
-
-fn damaged<T>() -> Result<T> {
-    Err(failed("its pages do not hang together"))
-}
-
 type Result<T> = std::result::Result<T, ReadModelError>;
-
-/// Two documents that a unique index cannot both hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Conflict {
-    /// The read model.
-    pub collection: String,
-    /// The index.
-    pub index: String,
-    /// The keys of both documents.
-    pub keys: [String; 2],
-}
-
-impl std::fmt::Display for Conflict {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { collection, index, keys: [one, other] } = self;
-        write!(
-            f,
-            "the documents {one:?} and {other:?} of {collection} have the same values in its \
-             unique index {index}"
-        )
-    }
-}
-
-/// Why nothing was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WriteError {
-    /// The documents cannot be.
-    Conflict(Conflict),
-    /// The file failed.
-    File(ReadModelError),
-}
-
-impl std::fmt::Display for WriteError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Conflict(conflict) => conflict.fmt(f),
-            Self::File(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for WriteError {}
-
-impl From<ReadModelError> for WriteError {
-    fn from(error: ReadModelError) -> Self {
-        Self::File(error)
-    }
-}
 
 /// An open file.
 pub struct ReadModelFile {
@@ -312,18 +245,18 @@ impl ReadModelFile {
         durable: bool,
     ) -> std::result::Result<(), WriteError> {
         self.with(|open| {
-            let mut write = open.database.begin_write().map_err(failed)?;
-            let durability = if durable { Durability::Immediate } else { Durability::None };
-            write.set_durability(durability).map_err(failed)?;
-            // A crash must not make the next start read the whole file. It also syncs twice, what
-            // was written before what leads to it: so a sync that fails loses nothing that is led
-            // to, whatever the system shows of it.
-            write.set_quick_repair(durable);
+            let mut write = open.begin(durable || is_on(Mutant::CheckpointApart))?;
             write::rows(&write, &open.view(), changes)?;
+            if is_on(Mutant::CheckpointApart) {
+                write.commit().map_err(failed)?;
+                write = open.begin(durable)?;
+            }
             let mut meta = write.open_table(META).map_err(failed)?;
             meta.insert(CHECKPOINT, &*encode(checkpoint)).map_err(failed)?;
             drop(meta);
+            fail_point(Point::Write);
             write.commit().map_err(failed)?;
+            fail_point(Point::Write);
             Ok(open.look_again()?)
         })
     }
@@ -348,6 +281,17 @@ impl ReadModelFile {
 impl Open {
     fn view(&self) -> Arc<View> {
         Arc::clone(&self.view.read())
+    }
+
+    fn begin(&self, durable: bool) -> Result<WriteTransaction> {
+        let mut write = self.database.begin_write().map_err(failed)?;
+        let durability = if durable { Durability::Immediate } else { Durability::None };
+        write.set_durability(durability).map_err(failed)?;
+        // A crash must not make the next start read the whole file. It also syncs twice, what was
+        // written before what leads to it: so a sync that fails loses nothing that is led to,
+        // whatever the system shows of it.
+        write.set_quick_repair(durable);
+        Ok(write)
     }
 
     fn look_again(&self) -> Result<()> {

@@ -6,9 +6,8 @@ use std::sync::atomic::Ordering;
 use serde_json::{Value, json};
 
 use super::{EVENTS, append_with};
-use crate::harness::{Client, Random, Server, under_kills};
+use crate::harness::{Client, Random, Server, rounds, under_kills};
 
-const ROUNDS: u64 = 30;
 const WRITERS: u64 = 4;
 
 /// One client with a stream and a tag of its own.
@@ -115,7 +114,7 @@ fn batches_are_whole_and_once_through_thirty_kills() {
     let server = Server::start(dir.path());
     let server = under_kills(
         (dir.path(), server),
-        (ROUNDS, &random),
+        (rounds(30, 1_000), &random),
         &mut writers,
         |client, writer, stop| {
             while !stop.load(Ordering::Relaxed) && writer.send(client, &random) {}

@@ -10,11 +10,12 @@ use super::{Client, Server};
 pub struct Random(AtomicU64);
 
 impl Random {
-    /// Seeds it and prints the seed.
+    /// Seeds it, with what `FACTUM_SEED` says where it says something, and prints the seed.
     pub fn from_time() -> Self {
         let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        let seed = u64::from(time.expect("a time").subsec_nanos()) | 1;
-        eprintln!("seed {seed}");
+        let given = std::env::var("FACTUM_SEED").ok().map(|seed| seed.parse().expect("a number"));
+        let seed = given.unwrap_or(u64::from(time.expect("a time").subsec_nanos())) | 1;
+        eprintln!("FACTUM_SEED={seed}");
         Self(AtomicU64::new(seed))
     }
 
@@ -27,6 +28,17 @@ impl Random {
         self.0.store(x, Ordering::Relaxed);
         x % end
     }
+
+    /// One of some.
+    pub fn pick<'t, T>(&self, from: &'t [T]) -> &'t T {
+        let at = self.below(from.len() as u64);
+        &from[usize::try_from(at).expect("few")]
+    }
+}
+
+/// How often something is done: so often with each push, or so often with `FACTUM_SUITE=full`.
+pub fn rounds(push: u64, full: u64) -> u64 {
+    if std::env::var("FACTUM_SUITE").is_ok_and(|suite| suite == "full") { full } else { push }
 }
 
 /// Lets every writer write until the server is killed, starts it again and settles what had no

@@ -1,14 +1,16 @@
 //! The real binary on a free port of loopback, ended by its pid.
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use factum::runtime::{
     CompileLimits, CompilerProgram, GateLimits, GuestLimits, Runtime, RuntimeOptions, Wasi,
 };
 use factum::tasks::Spawner;
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
 /// Nothing here waits longer than this.
@@ -49,15 +51,18 @@ impl Server {
         level: &str,
         log: Stdio,
     ) -> Result<Self, String> {
-        let mut child = command()
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-            .arg(dir)
-            .args(arguments)
-            .env("FACTUM_LOG", level)
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .expect("the binary runs");
+        Self::listening(serve(dir, arguments, level).stderr(log))
+    }
+
+    /// Starts one that dies by itself at a fail point of `factum::faults`, such as `append:17:100`,
+    /// perhaps before it listens.
+    pub fn start_to_die(dir: &Path, fail_point: &str) -> Result<Self, String> {
+        let mut command = serve(dir, &[], "warn");
+        Self::listening(command.env("FACTUM_FAIL_POINT", fail_point).stderr(Stdio::piped()))
+    }
+
+    fn listening(command: &mut Command) -> Result<Self, String> {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary runs");
         let mut line = String::new();
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
         stdout.read_line(&mut line).expect("reads");
@@ -108,18 +113,38 @@ impl Server {
 
     /// SIGTERM; the server must end well.
     pub fn stop(mut self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("is told");
+        self.signal(Signal::TERM);
+        let status = self.ended();
+        assert!(status.success(), "it ended with {status}");
+    }
+
+    /// Waits until it was killed at the fail point that it was started with.
+    pub fn died(mut self) {
+        let status = self.ended();
+        assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "it ended with {status}");
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(Pid::from_child(&self.child), signal).expect("is told");
+    }
+
+    fn ended(&mut self) -> ExitStatus {
         let since = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("is watched") {
-                assert!(status.success(), "it ended with {status}");
-                return;
+                return status;
             }
             assert!(since.elapsed() < PATIENCE, "it does not end");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
+}
+
+fn serve(dir: &Path, arguments: &[&str], level: &str) -> Command {
+    let mut command = command();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(dir).args(arguments);
+    command.env("FACTUM_LOG", level);
+    command
 }
 
 impl Drop for Server {
@@ -210,6 +235,11 @@ impl Client {
         Self { base: self.base.clone(), agent: agent(5 * PATIENCE) }
     }
 
+    /// One that waits hardly at all.
+    pub fn hasty(&self) -> Self {
+        Self { base: self.base.clone(), agent: agent(Duration::from_millis(100)) }
+    }
+
     pub fn get(&self, path: &str) -> Answer {
         self.try_get(path).expect("answers")
     }
@@ -277,7 +307,8 @@ impl Client {
         }
     }
 
-    fn try_send(
+    /// A request that may find no server, or lose it.
+    pub fn try_send(
         &self,
         method: &str,
         path: &str,

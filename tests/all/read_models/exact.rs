@@ -11,7 +11,7 @@ use factum::runtime::CompilerProgram;
 use serde_json::{Value, json};
 
 use super::append;
-use crate::harness::{Client, Random, Server, counting_indexed, under_kills};
+use crate::harness::{Client, Random, Server, counting_indexed, rounds, under_kills};
 
 /// What the counts must be: the log, folded a second time.
 pub fn fold(client: &Client) -> BTreeMap<String, Value> {
@@ -40,8 +40,6 @@ pub fn rows(client: &Client, query: &str) -> BTreeMap<String, Value> {
 
 #[test]
 fn a_counting_projection_that_is_killed_again_and_again_equals_the_fold() {
-    let is_full = std::env::var("FACTUM_SUITE").is_ok_and(|suite| suite == "full");
-    let rounds = if is_full { 1_000 } else { 20 };
     let random = Random::from_time();
     let dir = tempfile::tempdir().expect("a directory");
     let server = Server::start(dir.path());
@@ -58,7 +56,7 @@ fn a_counting_projection_that_is_killed_again_and_again_equals_the_fold() {
     let mut round = 0;
     let server = under_kills(
         (dir.path(), server),
-        (rounds, &random),
+        (rounds(50, 1_000), &random),
         &mut writers,
         |client, writer, stop| {
             let mut n = *writer;

@@ -148,6 +148,9 @@ fn read_event<'a>(
         }
         Place::OfEach => {
             let place = reader.option(|reader| Ok((reader.text()?, reader.int()?)))?;
+            if place.is_some_and(|(_, version)| version == 0) {
+                return Err(Damage("an event of a stream without a version"));
+            }
             let (stream, version) = place.unzip();
             (stream, version.unwrap_or(0), header.recorded_at_ms)
         }

@@ -1,7 +1,6 @@
 //! The attributes of one CloudEvent, taken into an event one by one; what is left are extensions.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -21,24 +20,27 @@ use super::super::shape::object;
 pub(super) const SPEC_VERSION: &str = "1.0";
 /// Characters of the name of an extension. 64: three times what the specification asks for.
 const NAME_CHARACTERS: usize = 64;
+/// What most events have no more than.
+const TYPICAL_ATTRIBUTES: usize = 12;
 /// About the log that an event comes from, not about the event.
 const OF_THE_LOG: [&str; 3] = ["streamversion", "globalposition", "recordedtime"];
 
 /// The data of an event, as it came.
-pub(super) enum Data {
+pub(super) enum Data<'a> {
     /// None.
     Missing,
     /// A JSON value, compact.
-    Json(String),
+    Json(Cow<'a, str>),
     /// Bytes; none of them are no data.
     Bytes(Vec<u8>),
 }
 
-/// Attributes by name, as compact JSON, and what is wrong with them.
-pub(super) struct Attributes {
-    values: BTreeMap<String, String>,
+/// Attributes as compact JSON, each with its name, and what is wrong with them. They are few: to
+/// look through all for one costs less than an order.
+pub(super) struct Attributes<'a> {
+    values: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     /// Where the event is.
-    pointer: String,
+    pointer: &'a str,
     faults: Vec<Fault>,
 }
 
@@ -56,20 +58,23 @@ fn refused(faults: Vec<Fault>) -> Problem {
 }
 
 /// An object whose names are few and differ.
-struct Object<'a>(Vec<(String, &'a RawValue)>);
+struct Object<'a>(Vec<(Name<'a>, &'a RawValue)>);
+
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Fields;
         impl<'de> Visitor<'de> for Fields {
-            type Value = Vec<(String, &'de RawValue)>;
+            type Value = Vec<(Name<'de>, &'de RawValue)>;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("an event")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = Vec::new();
+                let mut fields = Vec::with_capacity(TYPICAL_ATTRIBUTES);
                 while let Some(field) = map.next_entry()? {
                     fields.push(field);
                 }
@@ -80,23 +85,29 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
     }
 }
 
-impl Attributes {
+impl<'a> Attributes<'a> {
     /// The fields of an event as JSON. An attribute that is null is not there; data may be null.
-    pub(super) fn of_json(json: &str, pointer: &str) -> Result<Self, Problem> {
+    pub(super) fn of_json(json: &'a str, pointer: &'a str) -> Result<Self, Problem> {
         let Object(fields) = object(json, pointer)?;
-        let fields = fields.into_iter().map(|(name, raw)| (name, raw.get().to_owned()));
+        let fields = fields.into_iter().map(|(Name(name), raw)| (name, Cow::Borrowed(raw.get())));
         let values = fields.filter(|(name, raw)| raw != "null" || name == "data").collect();
-        Ok(Self { values, pointer: pointer.to_owned(), faults: Vec::new() })
+        Ok(Self { values, pointer, faults: Vec::new() })
     }
 
     /// Nothing yet.
     pub(super) fn of_headers() -> Self {
-        Self { values: BTreeMap::new(), pointer: String::new(), faults: Vec::new() }
+        Self { values: Vec::new(), pointer: "", faults: Vec::new() }
     }
 
     /// Adds a text.
-    pub(super) fn put(&mut self, name: &str, text: String) {
-        self.values.insert(name.to_owned(), serde_json::Value::from(text).to_string());
+    pub(super) fn put(&mut self, name: &'a str, text: String) {
+        let json = serde_json::Value::from(text).to_string();
+        self.values.push((Cow::Borrowed(name), Cow::Owned(json)));
+    }
+
+    fn take(&mut self, name: &str) -> Option<Cow<'a, str>> {
+        let at = self.values.iter().position(|(given, _)| given == name)?;
+        Some(self.values.swap_remove(at).1)
     }
 
     fn fault(&mut self, name: &str, detail: impl Into<String>) {
@@ -104,31 +115,39 @@ impl Attributes {
     }
 
     /// Takes an attribute that is a text.
-    pub(super) fn text(&mut self, name: &str) -> Option<String> {
-        let raw = self.values.remove(name)?;
-        match serde_json::from_str(&raw) {
-            Ok(text) => Some(text),
-            Err(_) => {
-                self.fault(name, "it must be a text");
-                None
-            }
+    pub(super) fn text(&mut self, name: &str) -> Option<Cow<'a, str>> {
+        let text = text(self.take(name)?);
+        if text.is_none() {
+            self.fault(name, "it must be a text");
         }
+        text
     }
 
-    fn required(&mut self, name: &str) -> Option<String> {
-        if !self.values.contains_key(name) {
+    fn required(&mut self, name: &str) -> Option<Cow<'a, str>> {
+        if !self.values.iter().any(|(given, _)| given == name) {
             self.fault(name, "every CloudEvent has it, and this one does not");
         }
         self.text(name)
     }
 
+    /// A required text that keeps to a rule.
+    fn checked(
+        &mut self,
+        name: &str,
+        check: impl Fn(&str) -> Result<(), NameError>,
+    ) -> Option<Cow<'static, str>> {
+        let text = self.required(name)?;
+        let is_right = self.parsed(name, Some(&text), check).is_some();
+        is_right.then(|| Cow::Owned(text.into_owned()))
+    }
+
     fn parsed<T>(
         &mut self,
         name: &str,
-        text: Option<String>,
+        text: Option<&str>,
         parse: impl Fn(&str) -> Result<T, NameError>,
     ) -> Option<T> {
-        match parse(&text?) {
+        match parse(text?) {
             Ok(value) => Some(value),
             Err(error) => {
                 self.fault(name, error.to_string());
@@ -139,15 +158,16 @@ impl Attributes {
 
     fn key(&mut self, name: &str) -> Option<Cow<'static, str>> {
         let text = self.text(name);
-        self.parsed(name, text, Key::parse).map(|key| Cow::Owned(key.to_string()))
+        let key = self.parsed(name, text.as_deref(), Key::parse);
+        key.map(|key| Cow::Owned(key.to_string()))
     }
 
     /// Takes the data of an event as JSON.
-    pub(super) fn data(&mut self) -> Data {
-        match (self.values.remove("data"), self.text("data_base64")) {
+    pub(super) fn data(&mut self) -> Data<'a> {
+        match (self.take("data"), self.text("data_base64")) {
             (None, None) => Data::Missing,
             (Some(json), None) => Data::Json(json),
-            (None, Some(base64)) => match STANDARD.decode(base64) {
+            (None, Some(base64)) => match STANDARD.decode(&*base64) {
                 Ok(bytes) => Data::Bytes(bytes),
                 Err(error) => {
                     self.fault("data_base64", format!("it is not base64: {error}"));
@@ -164,8 +184,8 @@ impl Attributes {
     /// The event, and the stream that it goes to.
     pub(super) fn event(
         mut self,
-        content_type: Option<String>,
-        data: Data,
+        content_type: Option<Cow<'a, str>>,
+        data: Data<'a>,
         of: Option<&StreamId>,
         limits: &HttpLimits,
     ) -> Result<(NewEvent, Option<StreamId>), Problem> {
@@ -174,12 +194,10 @@ impl Attributes {
         {
             self.fault("specversion", "it must be 1.0");
         }
-        let id = self.required("id");
-        let id = self.parsed("id", id, GivenId::parse);
-        let source = self.required("source");
-        let source = self.parsed("source", source, SourceName::parse);
+        let id = self.checked("id", GivenId::check);
+        let source = self.checked("source", SourceName::check);
         let event_type = self.required("type");
-        let event_type = self.parsed("type", event_type, EventType::parse);
+        let event_type = self.parsed("type", event_type.as_deref(), EventType::parse);
         let stream = self.stream(of);
         let time_ms = self.time_ms();
         let schema_version = self.schema_version();
@@ -192,13 +210,8 @@ impl Attributes {
         else {
             return Err(refused(self.faults));
         };
-        let origin = Origin {
-            source: Cow::Owned(source.to_string()),
-            id: Cow::Owned(id.to_string()),
-            correlation_id,
-            causation_id,
-            extensions: Cow::Owned(extensions),
-        };
+        let origin =
+            Origin { source, id, correlation_id, causation_id, extensions: Cow::Owned(extensions) };
         let origin = Some(Box::new(origin));
         let event =
             NewEvent { event_type, schema_version, content_type, data, tags, time_ms, origin };
@@ -207,7 +220,7 @@ impl Attributes {
 
     fn stream(&mut self, of: Option<&StreamId>) -> Option<StreamId> {
         let subject = self.text("subject");
-        let named = self.parsed("subject", subject, StreamId::parse);
+        let named = self.parsed("subject", subject.as_deref(), StreamId::parse);
         if let (Some(named), Some(of)) = (&named, of)
             && named != of
         {
@@ -227,7 +240,7 @@ impl Attributes {
 
     /// A whole number from 1, or its digits.
     fn schema_version(&mut self) -> u32 {
-        let Some(raw) = self.values.remove("schemaversion") else { return 1 };
+        let Some(raw) = self.take("schemaversion") else { return 1 };
         let number = raw.trim_matches('"').parse().ok().filter(|version| *version > 0);
         number.unwrap_or_else(|| {
             self.fault("schemaversion", "it must be a whole number from 1");
@@ -255,15 +268,17 @@ impl Attributes {
     }
 
     /// The content type and the bytes that are stored. Only JSON is looked into.
-    fn stored(&mut self, content_type: Option<String>, data: Data) -> (String, Vec<u8>) {
+    fn stored(&mut self, content_type: Option<Cow<'_, str>>, data: Data<'_>) -> (String, Vec<u8>) {
         if content_type.as_deref().is_some_and(|text| !is_media_type(text)) {
             self.fault("datacontenttype", "it is not a media type, such as text/plain");
         }
         let is_stated = content_type.is_some();
-        let content_type = content_type.map_or_else(|| UNSTATED.to_owned(), stored_type);
+        let content_type = content_type.map_or_else(|| UNSTATED.to_owned(), |t| stored_type(&t));
         let bytes = match data {
             Data::Missing => Vec::new(),
-            Data::Json(json) if !is_stated || is_json(&content_type) => json.into_bytes(),
+            Data::Json(json) if !is_stated || is_json(&content_type) => {
+                json.into_owned().into_bytes()
+            }
             Data::Json(json) => match serde_json::from_str::<String>(&json) {
                 Ok(text) => text.into_bytes(),
                 Err(_) => {
@@ -297,11 +312,12 @@ impl Attributes {
 
     /// What nothing here has a place for, as an object; empty where there is none.
     fn extensions(&mut self, limits: &HttpLimits) -> String {
-        self.values.retain(|name, _| !OF_THE_LOG.contains(&name.as_str()));
+        self.values.retain(|(name, _)| !OF_THE_LOG.contains(&&**name));
+        self.values.sort_unstable();
         if self.values.len() > limits.event_extensions {
             let most = limits.event_extensions;
             self.faults.push(Fault::at(
-                self.pointer.clone(),
+                self.pointer.to_owned(),
                 format!("there may be {most} extensions (event_extensions)"),
             ));
         }
@@ -327,19 +343,35 @@ impl Attributes {
     }
 }
 
+/// What a JSON text says; none of another value.
+fn text(raw: Cow<'_, str>) -> Option<Cow<'_, str>> {
+    match raw {
+        Cow::Borrowed(raw) => {
+            let inner = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+            match inner.filter(|inner| memchr::memchr(b'\\', inner.as_bytes()).is_none()) {
+                Some(plain) => Some(Cow::Borrowed(plain)),
+                None => serde_json::from_str(raw).ok().map(Cow::Owned),
+            }
+        }
+        Cow::Owned(raw) => serde_json::from_str(&raw).ok().map(Cow::Owned),
+    }
+}
+
 fn is_value(raw: &str) -> bool {
     raw.starts_with('"') || ["true", "false"].contains(&raw) || raw.parse::<i32>().is_ok()
 }
 
 /// Of JSON, only that it is JSON: it has no parameter that means anything.
-fn stored_type(content_type: String) -> String {
-    if essence(&content_type).eq_ignore_ascii_case(JSON) { JSON.to_owned() } else { content_type }
+fn stored_type(content_type: &str) -> String {
+    let is_json = essence(content_type).eq_ignore_ascii_case(JSON);
+    if is_json { JSON.to_owned() } else { content_type.to_owned() }
 }
 
 /// Whether data of a content type is JSON.
 pub(super) fn is_json(content_type: &str) -> bool {
-    let essence = essence(content_type).to_ascii_lowercase();
-    essence.split_once('/').is_some_and(|(_, sub)| sub == "json" || sub.ends_with("+json"))
+    let Some((_, sub)) = essence(content_type).split_once('/') else { return false };
+    let suffix = sub.rsplit_once('+').map_or(sub, |(_, suffix)| suffix);
+    suffix.eq_ignore_ascii_case("json")
 }
 
 fn essence(content_type: &str) -> &str {

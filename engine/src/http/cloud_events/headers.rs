@@ -1,5 +1,7 @@
 //! Attributes in headers: `ce-` before each name, values percent-encoded.
 
+use std::borrow::Cow;
+
 use axum::http::{HeaderMap, header};
 
 use super::super::error::Problem;
@@ -9,7 +11,7 @@ use super::attributes::{Attributes, fault_at};
 pub(super) const PREFIX: &str = "ce-";
 
 /// The attributes, each once.
-pub(super) fn attributes(headers: &HeaderMap) -> Result<Attributes, Problem> {
+pub(super) fn attributes(headers: &HeaderMap) -> Result<Attributes<'_>, Problem> {
     let mut attributes = Attributes::of_headers();
     for name in headers.keys() {
         let Some(attribute) = name.as_str().strip_prefix(PREFIX) else { continue };
@@ -19,13 +21,13 @@ pub(super) fn attributes(headers: &HeaderMap) -> Result<Attributes, Problem> {
 }
 
 /// The content type of the data.
-pub(super) fn content_type(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+pub(super) fn content_type(headers: &HeaderMap) -> Result<Option<Cow<'_, str>>, Problem> {
     if !headers.contains_key(header::CONTENT_TYPE) {
         return Ok(None);
     }
     let mut values = headers.get_all(header::CONTENT_TYPE).iter();
     match (values.next().map(|value| value.to_str()), values.next()) {
-        (Some(Ok(text)), None) => Ok(Some(text.to_owned())),
+        (Some(Ok(text)), None) => Ok(Some(Cow::Borrowed(text))),
         _ => Err(fault_at("/datacontenttype", "the header Content-Type must be one media type")),
     }
 }

@@ -112,7 +112,7 @@ impl IndexTally {
                 self.arrivals.add(*decision, mix(*key, (*decision, *recorded_at_ms)));
             }
         }
-        given.iter().for_each(|(key, at)| self.given.add(*at, mix(*key, (*at, 0))));
+        given.iter().for_each(|(key, at)| self.given.add(*at, mix(key.0, (*at, 0))));
         self.active.extend(active);
         self.acts.extend(acts);
     }

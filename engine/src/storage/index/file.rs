@@ -13,8 +13,9 @@ use redb::{
 use super::blocks::{BLOCK_PAIRS, pack};
 use super::fresh::Fresh;
 use super::view::FileView;
-use super::{ActiveModules, Head, IndexError, IndexLimits};
+use super::{ActiveModules, GivenKey, Head, IndexError, IndexLimits};
 use crate::decision::wire::{Damage, Reader, put_bytes, put_int};
+use crate::faults::{Mutant, Point, fail_point, is_on};
 use crate::storage::disk::Disk;
 
 pub(super) type Bytes = &'static [u8];
@@ -116,8 +117,18 @@ impl IndexFile {
         Ok(self.view()?.commands.get(key)?.map(|row| row.value()))
     }
 
-    pub(super) fn given(&self, key: u128) -> Result<Option<u64>, IndexError> {
-        Ok(self.view()?.given.get(key)?.map(|row| row.value()))
+    /// Puts what there is beside each key; the keys are in order.
+    pub(super) fn given(
+        &self,
+        wanted: Vec<(&GivenKey, &mut Option<u64>)>,
+    ) -> Result<(), IndexError> {
+        let view = self.view()?;
+        // New ids with a time in them are mostly newer than all.
+        let Some(newest) = view.given.last()?.map(|(key, _)| key.value()) else { return Ok(()) };
+        for (key, found) in wanted.into_iter().take_while(|(key, _)| key.0 <= newest) {
+            *found = view.given.get(key.0)?.map(|row| row.value());
+        }
+        Ok(())
     }
 
     pub(super) fn act(&self, key: &str) -> Result<Option<u64>, IndexError> {
@@ -226,7 +237,7 @@ fn write(database: &Database, fresh: &Fresh, limits: &IndexLimits) -> Result<(),
         let mut keys: Vec<_> = fresh.given.iter().collect();
         keys.sort_unstable();
         for (key, decision) in keys {
-            given.insert(key, decision)?;
+            given.insert(key.0, decision)?;
         }
         let mut acts = write.open_table(ACTS)?;
         for (key, decision) in &fresh.acts {
@@ -251,6 +262,7 @@ fn write(database: &Database, fresh: &Fresh, limits: &IndexLimits) -> Result<(),
     put_int(&mut checkpoint, fresh.through.decision);
     checkpoint.extend_from_slice(&fresh.through.hash);
     write.open_table(META)?.insert(CHECKPOINT, &*checkpoint)?;
+    fail_point(Point::Index);
     write.commit()?;
     Ok(())
 }
@@ -271,6 +283,9 @@ fn flush_commands(
     let mut commands = write.open_table(COMMANDS)?;
     let mut arrivals = write.open_table(ARRIVALS)?;
     let mut keys: Vec<_> = fresh.commands.iter().collect();
+    if is_on(Mutant::FlushForgetsCommandIds) {
+        keys.clear();
+    }
     keys.sort_unstable();
     for (key, decision) in keys {
         commands.insert(key, decision)?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::fresh::Fresh;
 use super::{Index, IndexError};
+use crate::faults::{Point, fail_point};
 
 /// How long to wait before a flush that failed is tried again.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -75,6 +76,7 @@ impl Index {
     fn flush(&self) -> Result<(), IndexError> {
         let Some(full) = self.layers.read().flushing.clone() else { return Ok(()) };
         self.file.flush(&full, &self.limits)?;
+        fail_point(Point::Index);
         let mut layers = self.layers.write();
         layers.base = full.through;
         layers.flushing = None;

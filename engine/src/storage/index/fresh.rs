@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::blocks::{Pair, at_or_after, at_or_before};
 use super::labels::{Label, for_each_label};
-use super::{Direction, Head, act_key, command_key, event_key};
-use crate::decision::{Decision, Hash, Kind};
+use super::{Direction, GivenKey, Head, act_key, command_key};
+use crate::decision::{Decision, Hash, Kind, Outcome};
+use crate::faults::{Mutant, is_on};
 
 /// A module's active version and digest; none when it was switched off.
 pub(super) type Active = Option<(String, Hash)>;
@@ -22,7 +23,7 @@ pub(super) struct Fresh {
     /// The same, oldest first, with decision and recorded time.
     pub(super) arrivals: Vec<(u64, u128, u64)>,
     /// The events that were given their ids elsewhere.
-    pub(super) given: HashMap<u128, u64>,
+    pub(super) given: HashMap<GivenKey, u64>,
     /// Modules that were switched.
     pub(super) active: BTreeMap<String, Active>,
     /// The newest act of each name about each subject.
@@ -69,20 +70,30 @@ impl Fresh {
                 }
             });
             if let Some(origin) = &event.origin {
-                self.given.insert(event_key(&origin.source, &origin.id), number);
+                self.given.insert(GivenKey::of(&origin.source, &origin.id), number);
             }
             let Some(name) = event.stream else { continue };
-            if !self.streams.contains_key(name) {
-                self.streams.insert(name.into(), FreshStream::default());
-            }
-            if let Some(stream) = self.streams.get_mut(name) {
-                stream.version = event.stream_version;
-                if stream.records.last().is_none_or(|(_, decision)| *decision != number) {
-                    stream.records.push((event.stream_version - 1, number));
+            let (version, before) = (event.stream_version, event.stream_version - 1);
+            match self.streams.get_mut(name) {
+                Some(stream) => {
+                    stream.version = version;
+                    if stream.records.last().is_none_or(|(_, decision)| *decision != number) {
+                        stream.records.push((before, number));
+                    }
+                }
+                None => {
+                    let stream = FreshStream { version, records: vec![(before, number)] };
+                    self.streams.insert(name.into(), stream);
                 }
             }
         }
         let client_id = match &decision.kind {
+            Kind::Command(record)
+                if is_on(Mutant::ReplayForgetsRejections)
+                    && matches!(record.outcome, Outcome::Rejected(_)) =>
+            {
+                None
+            }
             Kind::Command(record) if record.id_from_client => {
                 Some((record.caller, record.command_id))
             }

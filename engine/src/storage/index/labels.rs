@@ -1,6 +1,7 @@
 //! Labels: what an event can be found by. A kind byte, then the text.
 
 use crate::event::RecordedEvent;
+use crate::faults::{Mutant, is_on};
 
 /// A kind byte and a text; the text has no control characters.
 pub(super) type Label = Vec<u8>;
@@ -46,7 +47,8 @@ pub(super) fn for_each_label(
     }
     for (at, tag) in event.tags.iter().enumerate() {
         // A tag given twice is one label.
-        if !event.tags.iter().take(at).any(|before| before == tag) {
+        let is_lacking = is_on(Mutant::IndexLacksTag) && at + 1 == event.tags.len();
+        if !is_lacking && !event.tags.iter().take(at).any(|before| before == tag) {
             give(TAG, tag);
         }
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use fastrand::Rng;
 
-use super::tests::{Store, deposit, expect_all, small_files};
+use super::tests::{Store, deposit, event, expect_all, small_files};
 use super::*;
 use crate::storage::disk::simulated::{Call, Simulated};
 
@@ -54,6 +54,7 @@ fn a_sync_that_fails_and_then_lies_loses_nothing_that_was_acknowledged() {
         store.disk().fail(JOURNAL, call, 1);
         let failed = store.append(deposit("account-1", 10, "lost", 1));
         assert!(matches!(failed, Err(AppendError::Unknown(_))), "{failed:?}");
+        assert_eq!(store.log().find_command(None, "lost"), Ok(None));
         for version in 10..60 {
             append_at_last(&store, version);
         }
@@ -169,6 +170,58 @@ fn a_suspect_index_that_is_gone_already_keeps_no_log_from_opening() {
     store.reopen();
     expect_all(&store, 1);
     assert!(!store.has("index.suspect"));
+}
+
+/// An append to two streams, of which the second could not be looked up, was refused, and yet had
+/// moved the version of the first: the next append of that group left a gap, or was refused for a
+/// version that the stream never had.
+#[test]
+fn an_append_that_was_refused_half_way_moves_no_version() {
+    let index = IndexLimits { fresh_records: 10, ..IndexLimits::default() };
+    let store = Store::simulated(LogLimits { index, ..small_files() });
+    append_at_last(&store, 0);
+    store.disk().fail("index.redb", Call::Write, u64::MAX);
+    let unknown = StreamId::parse("unknown-1").expect("valid");
+    let mut version = 1;
+    while store.log().stream_version(&unknown).is_ok() {
+        append_at_last(&store, version);
+        version += 1;
+        assert!(version < 100, "the index was never closed");
+        // It is opened again after a moment, and what may gather meanwhile is bounded.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let account = StreamId::parse("account-1").expect("valid");
+    let to_both = || {
+        let events = [account.clone(), unknown.clone()].map(|s| (event("Deposited"), Some(s)));
+        Work::Append(Box::new(DirectAppend { events: events.into(), ..DirectAppend::default() }))
+    };
+    // The first may be a group of its own; while it is synced, the others gather.
+    let works = vec![
+        deposit("account-1", version, "a", 1),
+        to_both(),
+        deposit("account-1", version + 1, "b", 1),
+        to_both(),
+        deposit("account-1", version + 2, "c", 1),
+    ];
+    let answers = store.append_all(works.into_iter().map(|work| (work, None)).collect());
+    for (at, answer) in answers.iter().enumerate() {
+        match answer {
+            Ok(_) => assert_eq!(at % 2, 0, "{answers:?}"),
+            Err(error) => {
+                assert_eq!(at % 2, 1, "{answers:?}");
+                let refused = matches!(error, AppendError::NotAccepted(Refusal::Recovering(_)));
+                assert!(refused, "{error:?}");
+            }
+        }
+    }
+    store.disk().mend();
+    for _ in 0..1_000 {
+        if store.log().stream_version(&unknown).is_ok() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    expect_all(&store, version + 3);
 }
 
 #[test]

@@ -15,6 +15,7 @@ use super::group::Group;
 use super::rows::{GROUPS, Rows, read_directory, write_directory};
 use super::segments::Directory;
 use super::{LogLimits, OpenError, ReadError, row};
+use crate::faults::{Point, fail_point};
 use crate::storage::disk::Disk;
 use crate::storage::unpanicked;
 
@@ -125,6 +126,7 @@ impl LogFile {
                 newest.bytes.fetch_add(bytes, Ordering::Relaxed);
             }
         }
+        fail_point(Point::Settle);
         write.commit().map_err(|error| error.to_string())
     }
 

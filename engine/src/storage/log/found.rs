@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Log, ReadError};
+use super::{GivenKey, Log, ReadError};
 
 impl Log {
     /// The record of the newest act of a name about a subject, if there was one.
@@ -27,11 +27,11 @@ impl Log {
         Ok(found)
     }
 
-    /// The record that holds an event which was given its source and id elsewhere.
+    /// The record that holds each event which was given its source and id elsewhere.
     ///
     /// # Errors
     /// [`ReadError`] when the index cannot be read.
-    pub fn find_given(&self, source: &str, id: &str) -> Result<Option<u64>, ReadError> {
-        Ok(self.shared.index.given(source, id)?)
+    pub fn find_given(&self, keys: &[GivenKey]) -> Result<Vec<Option<u64>>, ReadError> {
+        Ok(self.shared.index.given(keys)?)
     }
 }

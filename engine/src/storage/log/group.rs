@@ -48,6 +48,10 @@ impl Group {
         self.bytes.len()
     }
 
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The bytes of one of its records.
     #[must_use]
     pub fn record(&self, decision: u64) -> Option<Bytes> {

@@ -21,12 +21,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use memchr::memmem;
 use redb::StorageBackend;
 
-use super::OpenError;
+use super::{Group, OpenError};
 use crate::clock::new_seed;
+use crate::faults::{Mutant, Point, fail_point, is_on};
 use crate::storage::disk::{Disk, DiskFile};
 
 const MAGIC: [u8; 8] = *b"FACTUMJ1";
@@ -104,23 +106,25 @@ impl Journal {
     }
 
     /// Writes a group and syncs it. After an error nobody knows what the file holds: make new ones.
-    pub(super) fn append(&mut self, rows: &[(u64, Vec<u8>)]) -> io::Result<()> {
-        let (Some(file), Some((first, _))) = (self.files.get_mut(self.current), rows.first())
-        else {
+    pub(super) fn append(&mut self, groups: &[Arc<Group>]) -> io::Result<()> {
+        let (Some(file), Some(first)) = (self.files.get_mut(self.current), groups.first()) else {
             return Ok(());
         };
-        let length: usize = rows.iter().map(|(_, row)| row.len()).sum();
+        let length: usize = groups.iter().map(|group| group.as_bytes().len()).sum();
         let length = u32::try_from(length).map_err(io::Error::other)?;
         let mark = file.mark.ok_or_else(|| io::Error::other("the journal's file has no mark"))?;
         self.buffer.clear();
-        self.buffer.extend_from_slice(&head(length, mark, *first));
-        for (_, row) in rows {
-            self.buffer.extend_from_slice(row);
+        self.buffer.extend_from_slice(&head(length, mark, first.first()));
+        for group in groups {
+            self.buffer.extend_from_slice(group.as_bytes());
         }
         let end = self.at + u64::try_from(self.buffer.len()).map_err(io::Error::other)?;
         file.lay_out(end)?;
         file.file.write(self.at, &self.buffer)?;
-        file.file.sync_data()?;
+        fail_point(Point::Sync);
+        if !is_on(Mutant::NoFsync) {
+            file.file.sync_data()?;
+        }
         self.at = end;
         Ok(())
     }
@@ -147,6 +151,7 @@ impl JournalFile {
         bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());
         for offset in MARKS {
             self.file.write(offset, &bytes)?;
+            fail_point(Point::Mark);
         }
         self.file.sync_data()?;
         self.mark = Some(mark);

@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 use super::work::{AppendError, AppendReply, Appended, Lineage};
 use super::{Group, Head};
-use crate::decision::format::split;
+use crate::decision::format::{Damage, split};
 use crate::decision::{Draft, Hash, Header, parse};
+use crate::faults::{Point, fail_point};
 use crate::names::StreamId;
 use crate::query::Query;
 use crate::storage::index::Labels;
@@ -113,11 +114,19 @@ impl Pending {
         self.labels.first_match(query)
     }
 
+    /// Takes the records, as readers get them.
+    pub(super) fn groups(&mut self) -> Result<Vec<Arc<Group>>, Damage> {
+        let rows = std::mem::take(&mut self.rows).into_iter();
+        rows.map(|(first, row)| Group::split(first, row.into()).map(Arc::new)).collect()
+    }
+
     /// Answers everybody: the group is durable, and these are its groups of records.
     /// Answers how many that were.
-    pub(super) fn answer(self, groups: &[Arc<Group>]) -> usize {
-        let answered = self.held.len();
-        for (waiting, held) in self.held {
+    pub(super) fn answer(&mut self, groups: &[Arc<Group>]) -> usize {
+        let held = std::mem::take(&mut self.held);
+        let answered = held.len();
+        for (waiting, held) in held {
+            fail_point(Point::Acknowledge);
             let answer = match held {
                 Held::Passed => Ok(Appended::Barrier),
                 Held::Refused(error) => Err(error),

@@ -3,6 +3,7 @@
 use super::file::LogFile;
 use super::{Chain, Head, Index, OpenError, ReadError};
 use crate::decision::format::{Damage, parse_header, split};
+use crate::faults::{Point, fail_point};
 
 /// Reads every record that the index does not have into it, checking each and the chain of
 /// hashes. Answers the head and the newest recorded time.
@@ -23,6 +24,7 @@ pub(super) fn replay(file: &LogFile, index: &Index) -> Result<(Head, u64), OpenE
             if parse_header(record).map_err(wrong)?.decision <= head.decision {
                 continue;
             }
+            fail_point(Point::Replay);
             let (decision, next) = chain.follow(record).map_err(wrong)?;
             chain = next;
             index.apply(std::iter::once((decision, chain.head.hash)));

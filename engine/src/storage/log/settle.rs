@@ -16,6 +16,7 @@ use super::{Group, OpenError};
 use crate::decision::Hash;
 use crate::decision::format::{record_hash, split};
 use crate::decision::parse;
+use crate::faults::{Point, fail_point};
 
 /// How long to wait before a commit of rows that failed is tried again.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -155,6 +156,7 @@ impl Unsettled {
         let mut rows = RowBuilder::default();
         groups.iter().flat_map(|group| group.records_from(0)).for_each(|(n, r)| rows.push(n, r));
         file.append(&rows.rows())?;
+        fail_point(Point::Settle);
         self.groups.write().drain(..groups.len());
         Ok(())
     }

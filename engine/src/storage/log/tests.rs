@@ -8,7 +8,8 @@ use crate::decision::{
 };
 use crate::event::{JSON, NewEvent};
 use crate::expected::{ExpectedVersion, VersionConflict};
-use crate::names::EventType;
+use crate::names::{EventType, Tag};
+use crate::query::QueryItem;
 use crate::storage::disk::simulated::Simulated;
 
 pub(super) struct Store {
@@ -95,7 +96,7 @@ impl Store {
     }
 
     /// Submits everything before it waits for the first answer.
-    fn append_all(
+    pub(super) fn append_all(
         &self,
         works: Vec<(Work, Option<Arc<Lineage>>)>,
     ) -> Vec<Result<Appended, AppendError>> {
@@ -121,16 +122,21 @@ pub(super) fn deposit(stream: &str, version: u64, id: &str, events: usize) -> Wo
     work(stream, version, id, events, Outcome::Committed { next_hash: [0; 32] })
 }
 
-fn work(stream: &str, version: u64, id: &str, events: usize, outcome: Outcome<'_>) -> Work {
-    let event = NewEvent {
-        event_type: EventType::parse("Deposited").expect("valid"),
+pub(super) fn event(name: &str) -> NewEvent {
+    NewEvent {
+        event_type: EventType::parse(name).expect("valid"),
         schema_version: 1,
         content_type: JSON.into(),
-        data: format!("{{\"id\":\"{id}\"}}").into_bytes(),
+        data: b"{}".to_vec(),
         tags: Vec::new(),
         time_ms: None,
         origin: None,
-    };
+    }
+}
+
+fn work(stream: &str, version: u64, id: &str, events: usize, outcome: Outcome<'_>) -> Work {
+    let data = format!("{{\"id\":\"{id}\"}}").into_bytes();
+    let event = NewEvent { data, ..event("Deposited") };
     let record = CommandRecord {
         command_id: id,
         id_from_client: true,
@@ -212,6 +218,39 @@ fn one_of_two_with_the_same_expectation_wins() {
         actual: 1,
     };
     assert_eq!(answers[1].as_ref().expect_err("loses"), &AppendError::Conflict(conflict));
+}
+
+#[test]
+fn of_two_in_one_group_that_exclude_each_other_one_wins() {
+    let store = Store::new();
+    let seat = |number: u32, condition: bool| {
+        let tag = Tag::parse(&format!("seat:{number}")).expect("valid");
+        let stream = StreamId::parse(&format!("seat-{number}")).expect("valid");
+        let query = QueryItem { tags: vec![tag.clone()], ..QueryItem::default() };
+        let query = Query { items: vec![query] };
+        let condition =
+            condition.then(|| Condition { query, after: 0, checked_to: 0, text: String::new() });
+        let expected = Expectation { stream: stream.clone(), version: ExpectedVersion::NoStream };
+        let taken = NewEvent { tags: vec![tag], ..event("Taken") };
+        Work::Append(Box::new(DirectAppend {
+            events: vec![(taken, Some(stream))],
+            expected: condition.is_none().then_some(expected).into_iter().collect(),
+            condition,
+            ..DirectAppend::default()
+        }))
+    };
+    // The first may be a group of its own; while it is synced, all others gather.
+    let both = |number| [seat(number, number % 2 == 0), seat(number, number % 2 == 0)];
+    let answers = store.append_all((0..40).flat_map(both).map(|work| (work, None)).collect());
+    for (position, answers) in (1..).zip(answers.chunks(2)) {
+        assert!(answers[0].is_ok(), "{answers:?}");
+        let is_right = match &answers[1] {
+            Err(AppendError::ConditionFailed { position: found }) => *found == position,
+            Err(AppendError::Conflict(conflict)) => conflict.actual == 1,
+            _ => false,
+        };
+        assert!(is_right, "position {position}: {:?}", answers[1]);
+    }
 }
 
 #[test]

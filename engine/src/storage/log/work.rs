@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crate::decision::{Draft, Hash};
 use crate::event::NewEvent;
 use crate::expected::{ExpectedVersion, VersionConflict};
+use crate::faults::{Mutant, is_on};
 use crate::names::StreamId;
 use crate::query::Query;
 
@@ -25,7 +26,7 @@ impl Lineage {
     }
 
     pub(super) fn break_off(&self) {
-        self.0.store(true, Ordering::Release);
+        self.0.store(!is_on(Mutant::LineageNeverBreaks), Ordering::Release);
     }
 }
 

@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 use super::journal::Journal;
@@ -20,9 +19,10 @@ use super::work::{
 };
 use super::{Group, Head, Shared};
 use crate::clock::Stopwatch;
-use crate::decision::format::Damage;
-use crate::decision::{AppendRecord, Draft, Hash, parse};
+use crate::decision::format::{Damage, parse_checked};
+use crate::decision::{AppendRecord, Draft};
 use crate::expected::VersionConflict;
+use crate::faults::{Mutant, Point, fail_point, is_on};
 use crate::names::StreamId;
 
 /// How long to wait before a failed journal is tried again.
@@ -108,7 +108,8 @@ impl Writer {
     fn commit(&mut self, group: Vec<Submission>) -> Result<(), String> {
         let refusal = self.shared.disk_refusal().or_else(|| self.make_room().err());
         let refusal = refusal.or_else(|| self.shared.index.trouble().map(Refusal::Recovering));
-        self.recorded_at_ms = self.recorded_at_ms.max(self.shared.clock.now_ms());
+        let last_ms = if is_on(Mutant::TimeGoesBack) { 0 } else { self.recorded_at_ms };
+        self.recorded_at_ms = last_ms.max(self.shared.clock.now_ms());
         let mut pending = Pending::new(self.head, self.recorded_at_ms, group.len());
         for Submission { work, lineages, reply } in group {
             let held = if lineages.iter().any(|lineage| lineage.is_broken()) {
@@ -123,20 +124,15 @@ impl Writer {
             };
             pending.hold(Waiting { lineages, reply }, held);
         }
-        let mut groups = Vec::new();
-        if !pending.rows.is_empty() {
-            if let Err(reason) = self.write(&pending) {
+        let groups = pending.groups().map_err(|damage| damage.to_string());
+        let written = groups.and_then(|groups| self.write(&mut pending, &groups).map(|()| groups));
+        let groups = match written {
+            Ok(groups) => groups,
+            Err(reason) => {
                 pending.fail(&reason);
                 return Err(reason);
             }
-            self.head = pending.head;
-            if self.versions.len() >= KNOWN_VERSIONS {
-                self.versions.clear();
-            }
-            self.versions.extend(pending.versions.drain());
-            let rows = std::mem::take(&mut pending.rows);
-            groups = self.publish(rows, &pending.hashes);
-        }
+        };
         let queued = self.work.len();
         let answered = pending.answer(&groups);
         self.pace.answered(answered + queued);
@@ -149,20 +145,45 @@ impl Writer {
         if !self.journal.is_full() {
             return Ok(());
         }
-        self.shared.records.unsettled.wait(self.turned_at).map_err(Refusal::Recovering)?;
+        if !is_on(Mutant::JournalReusedEarly) {
+            self.shared.records.unsettled.wait(self.turned_at).map_err(Refusal::Recovering)?;
+        }
         self.journal.turn().map_err(|error| Refusal::Recovering(error.to_string()))?;
         self.turned_at = self.head.decision;
         self.shared.records.unsettled.ask(self.turned_at);
         Ok(())
     }
 
-    fn write(&mut self, pending: &Pending) -> Result<(), String> {
+    /// Makes what is pending durable, and then shows it to readers.
+    fn write(&mut self, pending: &mut Pending, groups: &[Arc<Group>]) -> Result<(), String> {
+        if groups.is_empty() {
+            return Ok(());
+        }
+        if is_on(Mutant::AcknowledgeBeforeCommit) {
+            pending.answer(groups);
+        }
+        if is_on(Mutant::ShowBeforeCommit) {
+            self.show(pending, groups);
+        }
+        if is_on(Mutant::IndexAheadOfLog) {
+            self.index(pending, groups);
+        }
+        fail_point(Point::Append);
         let since = Stopwatch::start();
-        self.journal.append(&pending.rows).map_err(|error| error.to_string())?;
+        self.journal.append(groups).map_err(|error| error.to_string())?;
         self.append_seconds.record(since.elapsed());
         self.pace.committed(since.elapsed());
-        let records = u32::try_from(pending.head.decision - self.head.decision);
+        fail_point(Point::Commit);
+        let records = u32::try_from(pending.hashes.len());
         self.records_per_commit.record(records.unwrap_or(u32::MAX));
+        self.head = pending.head;
+        if self.versions.len() >= KNOWN_VERSIONS {
+            self.versions.clear();
+        }
+        self.versions.extend(pending.versions.drain());
+        if !is_on(Mutant::ShowBeforeCommit) {
+            self.show(pending, groups);
+        }
         Ok(())
     }
 
@@ -192,7 +213,9 @@ impl Writer {
     }
 
     fn version(&self, pending: &Pending, stream: &StreamId) -> Result<u64, AppendError> {
-        let known = pending.versions.get(stream).or_else(|| self.versions.get(stream));
+        let in_group = pending.versions.get(stream);
+        let in_group = in_group.filter(|_| !is_on(Mutant::VersionIgnoresGroup));
+        let known = in_group.or_else(|| self.versions.get(stream));
         if let Some(version) = known {
             return Ok(*version);
         }
@@ -214,25 +237,33 @@ impl Writer {
     fn check(&self, pending: &mut Pending, condition: &Condition) -> Result<(), AppendError> {
         let Condition { query, checked_to, .. } = condition;
         let first = match self.shared.first_match(query, *checked_to) {
-            Ok(first) => first.or_else(|| pending.first_match(query)),
+            Ok(None) if !is_on(Mutant::ConditionIgnoresGroup) => pending.first_match(query),
+            Ok(first) => first,
             // Too much has come since: the submitter is to look again.
             Err(_) => return Err(AppendError::Superseded),
         };
         first.map_or(Ok(()), |position| Err(AppendError::ConditionFailed { position }))
     }
 
-    /// Gives each event its version.
+    /// Gives each event its version; none, if one stream's is not to be known.
     fn place(&self, pending: &mut Pending, append: &DirectAppend) -> Result<Draft, AppendError> {
         let mut versions = Vec::with_capacity(append.events.len());
+        let mut after: HashMap<StreamId, u64> = HashMap::new();
         for (_, stream) in &append.events {
             let Some(stream) = stream else {
                 versions.push(0);
                 continue;
             };
+            if let Some(version) = after.get_mut(stream) {
+                *version += 1;
+                versions.push(*version);
+                continue;
+            }
             let version = self.version(pending, stream)? + 1;
-            pending.versions.insert(stream.clone(), version);
+            after.insert(stream.clone(), version);
             versions.push(version);
         }
+        pending.versions.extend(after);
         let record = AppendRecord {
             command_id: append.key.as_ref().map(|(key, _)| key.as_str()),
             caller: append.caller.as_deref(),
@@ -248,23 +279,21 @@ impl Writer {
     }
 
     /// Shows what is durable to readers: first the records, then the index, then the head.
-    fn publish(&self, rows: Vec<(u64, Vec<u8>)>, hashes: &[Hash]) -> Vec<Arc<Group>> {
-        let mut groups = Vec::with_capacity(rows.len());
-        for (first, bytes) in rows {
-            match Group::split(first, Bytes::from(bytes)) {
-                Ok(group) => groups.push(Arc::new(group)),
-                Err(damage) => tracing::error!(first, %damage, "wrote a damaged group"),
-            }
+    fn show(&self, pending: &Pending, groups: &[Arc<Group>]) {
+        self.shared.records.unsettled.push(groups);
+        if !is_on(Mutant::IndexAheadOfLog) {
+            self.index(pending, groups);
         }
+        self.shared.move_head(pending.head);
+    }
+
+    fn index(&self, pending: &Pending, groups: &[Arc<Group>]) {
         let records = groups.iter().flat_map(|group| group.records_from(0));
-        let decisions = records.zip(hashes).filter_map(|((_, record), hash)| {
+        let decisions = records.zip(&pending.hashes).filter_map(|((_, record), hash)| {
             let damaged = |damage: &Damage| tracing::error!(%damage, "wrote a damaged record");
-            parse(record).inspect_err(damaged).ok().map(|decision| (decision, *hash))
+            parse_checked(record).inspect_err(damaged).ok().map(|decision| (decision, *hash))
         });
-        self.shared.records.unsettled.push(&groups);
         self.shared.index.apply(decisions);
-        self.shared.move_head(self.head);
-        groups
     }
 
     /// Tries to begin the journal anew until it works, refusing what comes meanwhile.
