@@ -259,9 +259,11 @@ fn a_module_that_was_hostile_when_the_server_died_does_not_stop_it_from_starting
                 let client = server.client.clone();
                 let path = format!("/v1/aggregates/hostile/{misdeed}/commands/{misdeed}");
                 // Until there is nobody to ask.
-                scope.spawn(move || {
-                    while client.try_post(&path, &json!({"now": true}), &[]).is_ok() {}
-                });
+                scope.spawn(
+                    move || {
+                        while client.try_post(&path, &json!({"now": true}), &[]).is_ok() {}
+                    },
+                );
             }
             std::thread::sleep(std::time::Duration::from_millis(150 * round));
             server.kill();

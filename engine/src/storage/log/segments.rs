@@ -67,16 +67,21 @@ impl Directory {
         Ok((database, bytes))
     }
 
+    /// Makes an empty file of a name that is none of the log's.
+    pub(super) fn new_database(&self, path: &Path) -> Result<Database, String> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(text(error)),
+            _ => {}
+        }
+        let file = self.disk.file(path).map_err(text)?;
+        self.builder(1).create_with_backend(file).map_err(text)
+    }
+
     /// Makes a file for what comes after everything before `first`.
     pub(super) fn create(&self, first: u64) -> Result<Database, String> {
         let path = self.file(first);
         let unfinished = path.with_extension("new");
-        match fs::remove_file(&unfinished) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(text(error)),
-            _ => {}
-        }
-        let file = self.disk.file(&unfinished).map_err(text)?;
-        let database = self.builder(1).create_with_backend(file).map_err(text)?;
+        let database = self.new_database(&unfinished)?;
         let write = database.begin_write().map_err(text)?;
         write.open_table(GROUPS).map_err(text)?;
         write.commit().map_err(text)?;
