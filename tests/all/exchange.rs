@@ -311,8 +311,8 @@ fn lines_are_recorded_in_their_order_up_to_the_first_that_is_wrong() {
         }
         let recorded = client.all_events();
         assert_eq!(recorded.len() as u64, offset + before, "{code}");
-        let newest = recorded.iter().rev().take(1).map(|event| event["id"].clone()).next();
-        assert_eq!(newest, Some(events[before as usize - 1]["id"].clone()));
+        let newest = recorded.last().expect("some")["id"].clone();
+        assert_eq!(newest, events[usize::try_from(before).expect("fits") - 1]["id"]);
     }
 }
 
