@@ -6,18 +6,20 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use jiff::Timestamp;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoints::{CheckpointError, CheckpointLimits, Checkpoints, Growing, leaf};
 use crate::clock::Clock;
+use crate::decision::{ActRecord, Draft, ERASED_BY};
 use crate::reads::decision_at;
 use crate::storage::data_dir::DataDir;
-use crate::storage::log::{ArchivedFile, Chain, Log, LogLimits, ReadError};
+use crate::storage::log::{AppendError, ArchivedFile, Chain, Log, LogLimits, ReadError};
 use crate::tasks::{Spawner, Thread};
 
 pub use crate::storage::log::ArchiveError;
@@ -28,13 +30,16 @@ pub struct ArchivePolicy {
     /// The age of a file's newest record from which on it is moved. None: nothing moves by itself,
     /// since nobody said where another disk is.
     pub after: Option<Duration>,
+    /// The age of a file's newest record from which on what refused commands said is taken out of
+    /// the archived file. None: for ever.
+    pub rejections: Option<Duration>,
     /// How often is looked. 1 hour: little beside any age that is worth an archive.
     pub every: Duration,
 }
 
 impl Default for ArchivePolicy {
     fn default() -> Self {
-        Self { after: None, every: Duration::from_secs(3600) }
+        Self { after: None, rejections: None, every: Duration::from_secs(3600) }
     }
 }
 
@@ -112,7 +117,10 @@ pub struct Archiver {
     store_id: String,
     policy: ArchivePolicy,
     clock: Clock,
-    moving: Mutex<()>,
+    /// Taken alone while files move or are written anew.
+    moving: RwLock<()>,
+    /// How often files were written anew.
+    erasures: AtomicU64,
     /// Dropped to end the thread that moves files by policy.
     open: Mutex<Option<Sender<()>>>,
     closed: Receiver<()>,
@@ -135,9 +143,10 @@ impl Archiver {
         clock: Clock,
     ) -> Self {
         let (open, closed) = crossbeam_channel::bounded(0);
-        let (moving, open) = (Mutex::default(), Mutex::new(Some(open)));
+        let (moving, erasures, open) =
+            (RwLock::default(), AtomicU64::new(0), Mutex::new(Some(open)));
         let store_id = store_id.to_owned();
-        Self { log, checkpoints, store_id, policy, clock, moving, open, closed }
+        Self { log, checkpoints, store_id, policy, clock, moving, erasures, open, closed }
     }
 
     /// What is archived now.
@@ -171,7 +180,7 @@ impl Archiver {
         before: Option<Point>,
         mut moved: impl FnMut(FileView) -> bool,
     ) -> Result<(), ArchiveError> {
-        let _one_at_a_time = self.moving.lock();
+        let _alone = self.moving.write();
         if self.log.archive_dir().is_none() {
             return Err(ArchiveError::NoPlace);
         }
@@ -185,13 +194,7 @@ impl Archiver {
         // So that the tree is whole up to here, and goes on without what is moved.
         self.checkpoints.at(None).map_err(unsigned)?;
         while let Some(copied) = self.log.copy_to_archive(through)? {
-            let before = self.log.archived().pop();
-            let (chain, tree) = match &before {
-                None => (Chain::genesis(&self.store_id), Some(Growing::default())),
-                Some(file) => (file.end, Growing::of(file.end.head.decision, &file.tree)),
-            };
-            let damaged = || ReadError::Damaged("the archive's tree is not that of its log".into());
-            let mut tree = tree.ok_or_else(damaged)?;
+            let (chain, mut tree) = self.after(self.log.archived().last())?;
             let end = copied.check(chain, |hash| tree.push(leaf(hash)))?;
             let file = self.log.archive(copied, end, tree.roots())?;
             tracing::info!(through = end.head.decision, "a file of the log was archived");
@@ -200,6 +203,77 @@ impl Archiver {
             }
         }
         Ok(())
+    }
+
+    /// Chain and tree after an archived file, or before the first.
+    fn after(&self, file: Option<&ArchivedFile>) -> Result<(Chain, Growing), ReadError> {
+        let Some(file) = file else {
+            return Ok((Chain::genesis(&self.store_id), Growing::default()));
+        };
+        let tree = Growing::of(file.end.head.decision, &file.tree);
+        let damaged = || ReadError::Damaged("the archive's tree is not that of its log".into());
+        Ok((file.end, tree.ok_or_else(damaged)?))
+    }
+
+    /// Keeps files where and as they are, for who reads the whole log.
+    #[must_use]
+    pub fn hold(&self) -> RwLockReadGuard<'_, ()> {
+        self.moving.read()
+    }
+
+    /// How often files were written anew since the start.
+    #[must_use]
+    pub fn erasures(&self) -> u64 {
+        self.erasures.load(Ordering::Acquire)
+    }
+
+    /// Takes out of archived files within reach what refused commands said, once a file's newest
+    /// record is older than the policy keeps and no retry could ask for it. The log says so first.
+    ///
+    /// # Errors
+    /// [`ArchiveError`]; what was done before stays.
+    pub fn erase_rejections(&self) -> Result<(), ArchiveError> {
+        let Some(keep) = self.policy.rejections else { return Ok(()) };
+        let _alone = self.moving.write();
+        let before_ms = self.clock.now_ms().saturating_sub(millis(keep));
+        let known = self.log.oldest_known_command()?.unwrap_or(u64::MAX);
+        let files = self.log.archived();
+        let is_old = |file: &ArchivedFile| {
+            let is_kept = file.end.recorded_at_ms >= before_ms || file.end.head.decision >= known;
+            !file.is_erased && !is_kept && self.log.is_within_reach(file)
+        };
+        let old: Vec<_> = files.iter().enumerate().filter(|(_, file)| is_old(file)).collect();
+        let Some((_, newest)) = old.last() else { return Ok(()) };
+        self.record_erasure(newest.end.head.decision, keep)?;
+        self.erasures.fetch_add(1, Ordering::AcqRel);
+        for (at, file) in old {
+            let before = at.checked_sub(1).and_then(|at| files.get(at));
+            let (chain, mut tree) = self.after(before)?;
+            let push = |hash: &_| tree.push(leaf(hash));
+            let (copied, count, end) = self.log.copy_erased(file, chain, push)?;
+            if end != file.end || tree.roots() != file.tree {
+                let reason = format!("{} would not be what it was", file.name());
+                return Err(ArchiveError::Log(ReadError::Damaged(reason)));
+            }
+            self.log.replace_archived(&copied)?;
+            tracing::info!(count, through = end.head.decision, "refused commands were erased");
+        }
+        Ok(())
+    }
+
+    fn record_erasure(&self, through: u64, keep: Duration) -> Result<(), ArchiveError> {
+        let days = keep.as_secs() / (24 * 3600);
+        let value = serde_json::json!({"through_decision": through, "older_than_days": days});
+        let (act, subject) = ERASED_BY;
+        let value = value.to_string();
+        let record = ActRecord { act, subject, value: &value, caller: None };
+        let recorded = self.log.append_alone_blocking(Draft::act(&record));
+        let reason = match recorded {
+            Ok(_) => return Ok(()),
+            Err(AppendError::NotAccepted(refusal)) => refusal.to_string(),
+            Err(_) => "whether it was is unknown".to_owned(),
+        };
+        Err(ArchiveError::NotRecorded(reason))
     }
 
     /// Brings every archived file back that has something after a point; without one, all. `moved`
@@ -212,7 +286,7 @@ impl Archiver {
         after: Option<Point>,
         mut moved: impl FnMut(FileView) -> bool,
     ) -> Result<(), ArchiveError> {
-        let _one_at_a_time = self.moving.lock();
+        let _alone = self.moving.write();
         let is_wanted = |file: &ArchivedFile| match after {
             None => true,
             Some(Point::Position(position)) => file.end.head.position > position,
@@ -229,14 +303,18 @@ impl Archiver {
 
     /// Moves files by policy, until [`Archiver::close`].
     pub fn keep_policy(&self) {
-        let Some(after) = self.policy.after else { return };
-        let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        if self.policy.after.is_none() && self.policy.rejections.is_none() {
+            return;
+        }
         let mut wait = Duration::ZERO;
         while self.closed.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
             wait = self.policy.every;
-            let before = Point::Time(self.clock.now_ms().saturating_sub(after));
             let is_open = || self.open.lock().is_some();
-            if let Err(error) = self.archive(Some(before), |_| is_open()) {
+            let moved = self.policy.after.map_or(Ok(()), |after| {
+                let before = Point::Time(self.clock.now_ms().saturating_sub(millis(after)));
+                self.archive(Some(before), |_| is_open())
+            });
+            if let Err(error) = moved.and_then(|()| self.erase_rejections()) {
                 tracing::warn!(%error, "the log could not be archived");
             }
         }
@@ -283,6 +361,10 @@ pub fn offline(
     drop(archiver);
     threads.into_iter().for_each(Thread::join);
     done
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn unsigned(error: CheckpointError) -> ArchiveError {

@@ -43,7 +43,19 @@ pub enum Kind<'a> {
     Append(AppendRecord<'a>),
     /// An administrator set something.
     Act(ActRecord<'a>),
+    /// A refused command whose content a retention has taken out.
+    Erased(ErasedRecord),
 }
+
+/// What is left of a refused command: that it was, when, and its place in the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErasedRecord {
+    /// BLAKE3 of the record as it was written, which the next one carries.
+    pub hash: Hash,
+}
+
+/// Name and subject of the act that says up to which record refused commands may be erased.
+pub const ERASED_BY: (&str, &str) = ("retention", "rejections");
 
 /// Everything needed to decide the command again.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -45,7 +45,7 @@ const IMPORTS: [(&str, &str); 29] = [
     ("reads", "decision event faults names query storage"),
     ("subscriptions", "decision event names query storage tasks"),
     ("checkpoints", "clock decision storage"),
-    ("archive", "checkpoints clock reads storage tasks"),
+    ("archive", "checkpoints clock decision reads storage tasks"),
     ("verify", "checkpoints clock decision modules runtime storage"),
     ("backup", "checkpoints clock decision faults modules storage verify"),
     (

@@ -2,6 +2,7 @@
 //! archive within reach, what is said where it is out of reach, and what a crash leaves.
 
 mod crashes;
+mod rejections;
 
 use std::path::{Path, PathBuf};
 

@@ -96,6 +96,10 @@ pub(super) struct ServeArgs {
     /// without it, files move when they are asked to
     #[arg(long, value_name = "DAYS")]
     archive_after_days: Option<u32>,
+    /// Age of its newest record, in days, from which on what refused commands said is taken out of
+    /// an archived file; that they were refused, and their hashes, stay. Without it, nothing is
+    #[arg(long, value_name = "DAYS")]
+    retain_rejections_days: Option<u32>,
     /// Time after which is looked whether files are to be archived, in seconds
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     archive_check_seconds: Option<u64>,
@@ -225,6 +229,7 @@ fn options(args: &ServeArgs, compiler: CompilerProgram) -> Options {
     set(&mut options.log.journal_bytes, args.journal_bytes);
     options.log.archive_dir.clone_from(&args.archive_dir);
     options.archive.after = args.archive_after_days.map(|days| DAY * days);
+    options.archive.rejections = args.retain_rejections_days.map(|days| DAY * days);
     if let Some(seconds) = args.archive_check_seconds {
         options.archive.every = Duration::from_secs(seconds);
     }

@@ -309,6 +309,6 @@ impl Counters {
 fn is_rejection(record: &[u8]) -> bool {
     parse(record).is_ok_and(|decision| match decision.kind {
         Kind::Command(record) => matches!(record.outcome, Outcome::Rejected(_)),
-        Kind::Activation(_) | Kind::Append(_) | Kind::Act(_) => false,
+        Kind::Activation(_) | Kind::Append(_) | Kind::Act(_) | Kind::Erased(_) => false,
     })
 }

@@ -5,7 +5,7 @@
 //!      0    4  length of the whole record, these bytes and the checksum included
 //!      4    1  format version: 1
 //!      5    1  kind: 1 command, 2 activation, 3 direct append (4 reaction: reserved),
-//!                5 administrative act
+//!                5 administrative act, 6 erased: of a refused command the hash is left
 //!      6    2  flags: 1 if each event ends with an option of its origin; room for later
 //!      8    8  decision number
 //!     16    8  head before: the position of the newest event before this record
@@ -22,7 +22,10 @@ mod put;
 mod read;
 
 use super::wire::{Reader, put_bytes, put_int, put_option};
-use super::{ActRecord, ActivationRecord, AppendRecord, CommandRecord, Decision, Hash, Kind};
+use super::{
+    ActRecord, ActivationRecord, AppendRecord, CommandRecord, Decision, ErasedRecord, Hash, Kind,
+    Outcome,
+};
 use crate::event::NewEvent;
 
 use put::{put_append, put_command, put_event, put_origin};
@@ -40,6 +43,7 @@ const COMMAND: u8 = 1;
 const ACTIVATION: u8 = 2;
 const APPEND: u8 = 3;
 const ACT: u8 = 5;
+const ERASED: u8 = 6;
 /// The flag of a record whose events say where they are from.
 const ORIGINS: u16 = 1;
 
@@ -158,10 +162,32 @@ impl Draft {
     }
 }
 
-/// The hash that the record after this one carries.
+/// The hash that the record after this one carries: of one that was erased, of what it was.
 #[must_use]
 pub fn record_hash(record: &[u8]) -> Hash {
+    if record.get(5) == Some(&ERASED)
+        && let Some(hash) = record.get(HEADER_BYTES..).and_then(|fields| fields.first_chunk())
+    {
+        return *hash;
+    }
     *blake3::hash(record).as_bytes()
+}
+
+/// A record without what was asked and why it was refused; none unless it is a refused command.
+///
+/// # Errors
+/// [`Damage`] when the record is not whole.
+pub fn erased(record: &[u8]) -> Result<Option<Vec<u8>>, Damage> {
+    let decision = parse(record)?;
+    let Kind::Command(command) = &decision.kind else { return Ok(None) };
+    if !matches!(command.outcome, Outcome::Rejected(_)) || decision.header.event_count > 0 {
+        return Ok(None);
+    }
+    let mut draft = Draft { bytes: open(ERASED, size_of::<Hash>()), event_count: 0 };
+    draft.bytes.extend_from_slice(&record_hash(record));
+    let mut out = Vec::with_capacity(draft.record_bytes());
+    draft.finish(&decision.header, &mut out);
+    Ok(Some(out))
 }
 
 /// Splits the first record off `bytes`.
@@ -238,6 +264,9 @@ pub fn parse_checked(record: &[u8]) -> Result<Decision<'_>, Damage> {
         Some(&ACTIVATION) => (Kind::Activation(read_activation(&mut reader)?), Place::OfEach),
         Some(&APPEND) => (Kind::Append(read_append(&mut reader)?), Place::OfEach),
         Some(&ACT) => (Kind::Act(read_act(&mut reader)?), Place::OfEach),
+        Some(&ERASED) if header.event_count == 0 => {
+            (Kind::Erased(ErasedRecord { hash: reader.array()? }), Place::OfEach)
+        }
         _ => return Err(Damage("a kind of record this version of Factum does not know")),
     };
     let has_origins = match body.get(6..8) {

@@ -66,8 +66,13 @@ async fn answer(app: &App, Wanted { after, without }: Wanted) -> Answer {
     });
     let (source, span) = begun.await?;
     let (position, decision) = (span.through.position, span.through.decision);
-    let pace = app.engine.upkeep();
+    let (pace, archiver) = (app.engine.upkeep(), Arc::clone(app.engine.archiver()));
+    let erasures = archiver.erasures();
     let body = upkeep::body(app, "backup", move |sink| {
+        let _still = archiver.hold();
+        if archiver.erasures() != erasures {
+            return sink.break_off("refused commands were erased meanwhile; take it again".into());
+        }
         let out = Pieces { sink, piece: Vec::with_capacity(PIECE_BYTES) };
         if let Err(error) = write(&source, span, pace, out, |_| {}) {
             if !matches!(error, BackupError::Io(_)) {

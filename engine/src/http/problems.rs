@@ -174,7 +174,7 @@ impl From<ArchiveError> for Problem {
             ArchiveError::NoPlace => &NO_ARCHIVE,
             ArchiveError::Taken(_) => &ARCHIVE_TAKEN,
             ArchiveError::Damaged(..) => &CORRUPTED,
-            ArchiveError::Io(..) => &ARCHIVE_FAILED,
+            ArchiveError::Io(..) | ArchiveError::NotRecorded(_) => &ARCHIVE_FAILED,
         };
         Self::new(kind, error.to_string())
     }

@@ -41,6 +41,8 @@ pub(super) async fn post(State(app): State<Shared>, request: Request) -> Answer 
     let against = against(&text)?;
     let (engine, pace) = (Arc::clone(&app.engine), app.engine.upkeep());
     let body = upkeep::body(&app, "verify", move |sink| {
+        let archiver = Arc::clone(engine.archiver());
+        let _still = archiver.hold();
         let subject = engine.subject();
         drop(engine);
         let mut said = Stopwatch::start();

@@ -8,6 +8,7 @@ use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use crate::decision::format::record_hash;
 use crate::decision::{CommandRecord, Decision, Hash, Kind, ModuleRef, Outcome};
 use crate::event::{EventId, JSON, RecordedEvent, UNSTATED};
 
@@ -94,7 +95,7 @@ pub(super) fn ids_of<'a>(decision: &'a Decision<'a>, event: &'a RecordedEvent<'a
             (Some(context.correlation_id), Some(context.causation_id), Some(record.command_id))
         }
         Kind::Append(record) => (record.correlation_id, record.causation_id, record.command_id),
-        Kind::Activation(_) | Kind::Act(_) => (None, None, None),
+        Kind::Activation(_) | Kind::Act(_) | Kind::Erased(_) => (None, None, None),
     };
     let Some(origin) = &event.origin else { return ids };
     (origin.correlation_id.as_deref().or(ids.0), origin.causation_id.as_deref().or(ids.1), ids.2)
@@ -135,7 +136,7 @@ impl<'a> EventView<'a> {
 pub(super) fn command_of<'a>(decision: &'a Decision<'a>) -> Option<&'a CommandRecord<'a>> {
     match &decision.kind {
         Kind::Command(record) => Some(record),
-        Kind::Activation(_) | Kind::Append(_) | Kind::Act(_) => None,
+        Kind::Activation(_) | Kind::Append(_) | Kind::Act(_) | Kind::Erased(_) => None,
     }
 }
 
@@ -162,6 +163,9 @@ impl Serialize for EventsView<'_> {
 pub(super) struct DecisionView<'a> {
     decision: u64,
     kind: &'static str,
+    /// Whether a retention took the content of a refused command out.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    erased: bool,
     head_before: u64,
     recorded_at: Time,
     previous_hash: Hex<'a>,
@@ -272,6 +276,7 @@ impl<'a> DecisionView<'a> {
                 });
                 "append"
             }
+            Kind::Erased(_) => "command",
             Kind::Activation(record) => {
                 activation = Some(ActivationView {
                     module: record.module,
@@ -294,10 +299,11 @@ impl<'a> DecisionView<'a> {
         Self {
             decision: header.decision,
             kind,
+            erased: matches!(decision.kind, Kind::Erased(_)),
             head_before: header.head_before,
             recorded_at: Time(header.recorded_at_ms),
             previous_hash: Hex(&header.previous_hash),
-            hash: blake3::hash(record).to_hex().to_string(),
+            hash: blake3::Hash::from(record_hash(record)).to_hex().to_string(),
             command,
             activation,
             append,

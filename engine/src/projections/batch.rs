@@ -167,7 +167,7 @@ struct Meta<'a> {
 fn put_meta(out: &mut Vec<u8>, decision: &Decision<'_>) {
     let command = match &decision.kind {
         Kind::Command(record) => Some(record),
-        Kind::Activation(_) | Kind::Append(_) | Kind::Act(_) => None,
+        Kind::Activation(_) | Kind::Append(_) | Kind::Act(_) | Kind::Erased(_) => None,
     };
     let meta = Meta {
         decision: decision.header.decision,

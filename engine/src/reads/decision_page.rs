@@ -55,6 +55,7 @@ impl DecisionFilter {
             Kind::Append(_) => (DecisionKind::Append, Some(DecisionOutcome::Committed)),
             Kind::Activation(_) => (DecisionKind::Activation, None),
             Kind::Act(_) => (DecisionKind::Act, None),
+            Kind::Erased(_) => (DecisionKind::Command, Some(DecisionOutcome::Rejected)),
         };
         self.kind.is_none_or(|wanted| wanted == kind)
             && self.outcome.is_none_or(|wanted| Some(wanted) == outcome)
@@ -69,7 +70,7 @@ fn is_about(decision: &Decision<'_>, aggregate: &Name) -> bool {
     match &decision.kind {
         Kind::Command(record) => is_of(record.context.stream),
         Kind::Append(_) => decision.events.iter().any(|event| event.stream.is_some_and(is_of)),
-        Kind::Activation(_) | Kind::Act(_) => false,
+        Kind::Activation(_) | Kind::Act(_) | Kind::Erased(_) => false,
     }
 }
 

@@ -216,6 +216,11 @@ impl Index {
         Ok(found)
     }
 
+    /// The oldest record in the file whose command id is still known.
+    pub(super) fn oldest_arrival(&self) -> Result<Option<u64>, IndexError> {
+        self.file.with_database(file::oldest_arrival)
+    }
+
     /// The records of the newest acts, of all names about all subjects.
     pub(super) fn newest_acts(&self) -> Result<Vec<u64>, IndexError> {
         Ok(self.acts_under("")?.into_values().collect())

@@ -8,6 +8,7 @@ mod alone;
 mod archive;
 mod chain;
 mod copy;
+mod erase;
 mod error;
 mod file;
 mod found;

@@ -5,6 +5,7 @@
 //! a state it once had, and its checkpoint says which; an index that is not whole yet answers
 //! nothing. It may be deleted at any time.
 
+mod error;
 mod indexes;
 mod view;
 mod write;
@@ -22,6 +23,8 @@ use crate::faults::{Mutant, Point, fail_point, is_on};
 use crate::storage::disk::Disk;
 use crate::storage::unpanicked;
 
+pub use error::{Conflict, ReadModelError, WriteError};
+use error::{damaged, failed};
 pub use view::{IndexView, View};
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -84,78 +87,7 @@ pub struct RowChange<'a> {
     pub document: Option<&'a str>,
 }
 
-/// Why a file of documents failed. It can always be deleted and built again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReadModelError(
-    /// What the storage said.
-    pub String,
-);
-
-impl std::fmt::Display for ReadModelError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the read model's file: {}", self.0)
-    }
-}
-
-impl std::error::Error for ReadModelError {}
-
-fn failed(error: impl std::fmt::Display) -> ReadModelError {
-    ReadModelError(error.to_string())
-}
-
-fn damaged<T>() -> Result<T> {
-    Err(failed("its pages do not hang together"))
-}
-
 type Result<T> = std::result::Result<T, ReadModelError>;
-
-/// Two documents that a unique index cannot both hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Conflict {
-    /// The read model.
-    pub collection: String,
-    /// The index.
-    pub index: String,
-    /// The keys of both documents.
-    pub keys: [String; 2],
-}
-
-impl std::fmt::Display for Conflict {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { collection, index, keys: [one, other] } = self;
-        write!(
-            f,
-            "the documents {one:?} and {other:?} of {collection} have the same values in its \
-             unique index {index}"
-        )
-    }
-}
-
-/// Why nothing was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WriteError {
-    /// The documents cannot be.
-    Conflict(Conflict),
-    /// The file failed.
-    File(ReadModelError),
-}
-
-impl std::fmt::Display for WriteError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Conflict(conflict) => conflict.fmt(f),
-            Self::File(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for WriteError {}
-
-impl From<ReadModelError> for WriteError {
-    fn from(error: ReadModelError) -> Self {
-        Self::File(error)
-    }
-}
 
 /// An open file.
 pub struct ReadModelFile {

@@ -8,6 +8,7 @@
 use super::report::Fault;
 use super::walk::Walk;
 use crate::checkpoints::{Growing, TILE};
+use crate::decision::{Decision, ERASED_BY, Kind};
 use crate::storage::log::{OutOfReach, Stored};
 
 const OUT_OF_REACH: &str = "not compared: records that it takes are archived out of reach";
@@ -49,6 +50,31 @@ impl Walk {
             self.compare_points();
         }
         end + 1
+    }
+
+    pub(super) fn note_erased(&mut self, decision: &Decision<'_>) {
+        match &decision.kind {
+            Kind::Erased(_) => {
+                self.report.erased += 1;
+                self.erased.0 = decision.header.decision;
+            }
+            Kind::Act(act) if (act.act, act.subject) == ERASED_BY => {
+                let value: Option<serde_json::Value> = serde_json::from_str(act.value).ok();
+                let through = value.and_then(|value| value["through_decision"].as_u64());
+                self.erased.1 = self.erased.1.max(through.unwrap_or(0));
+            }
+            _ => {}
+        }
+    }
+
+    /// Records are erased only where an act in the log says so.
+    pub(super) fn compare_erased(&mut self) {
+        let (newest, allowed) = self.erased;
+        if newest <= allowed || self.report.out_of_reach > 0 {
+            return;
+        }
+        let detail = "it is erased, and no act in the log says that it may be";
+        self.report.fault(Fault { decision: Some(newest), ..Fault::of("log", detail) });
     }
 
     /// The tiles of what was not read must make the tree that is said.

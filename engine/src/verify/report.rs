@@ -27,6 +27,9 @@ pub struct Report {
     /// Records that were not read, because they are archived out of reach.
     #[serde(default)]
     pub out_of_reach: u64,
+    /// Refused commands of which a retention left the hash only.
+    #[serde(default)]
+    pub erased: u64,
     /// The first damaged place of the log, if there is one.
     pub first_damage: Option<Fault>,
     /// Up to here everything is as it was written, if something is damaged.

@@ -45,6 +45,8 @@ pub(super) struct Walk {
     pub(super) tile: Growing,
     /// The tree as its file has it, as far as that was compared.
     pub(super) joined: Growing,
+    /// The newest record that was erased, and the newest that may be.
+    pub(super) erased: (u64, u64),
     /// Every component that a record names.
     pub(super) digests: HashSet<Hash>,
     file: Option<PathBuf>,
@@ -60,6 +62,7 @@ impl Walk {
             tree: Growing::default(),
             tile: Growing::default(),
             joined: Growing::default(),
+            erased: (0, 0),
             digests: HashSet::new(),
             file: None,
         };
@@ -170,6 +173,7 @@ impl Walk {
         self.report.records += 1;
         self.report.events += u64::from(decision.header.event_count);
         self.digests.extend(digests(&decision.kind));
+        self.note_erased(decision);
         if let Some((through, tally)) = &mut self.expected.index
             && number <= *through
         {
@@ -223,6 +227,7 @@ impl Walk {
 
     /// What was expected and did not come.
     pub(super) fn end(&mut self) {
+        self.compare_erased();
         for mark in std::mem::take(&mut self.expected.marks) {
             let (at, end) = (mark.at.decision, self.chain.head.decision);
             let detail = format!("{} goes up to decision {at}, and the log to {end}", mark.what);
@@ -255,7 +260,7 @@ fn digests<'d>(kind: &'d Kind<'_>) -> impl Iterator<Item = Hash> + 'd {
             (Some(record.module.digest), began, record.saw.upcasters.as_slice())
         }
         Kind::Activation(record) => (record.version.map(|(_, digest)| digest), None, &[][..]),
-        Kind::Append(_) | Kind::Act(_) => (None, None, &[][..]),
+        Kind::Append(_) | Kind::Act(_) | Kind::Erased(_) => (None, None, &[][..]),
     };
     made.into_iter().chain(began).chain(upcast.iter().copied())
 }

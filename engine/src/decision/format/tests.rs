@@ -181,3 +181,27 @@ fn version_1_reads_as_it_was_first_written() {
         "06762942bcd91ae7838a1ed638f4b91b34facc505e785dde7ac400ad8093598c"
     );
 }
+
+#[test]
+fn a_refused_command_is_erased_to_its_hash_and_nothing_else_is() {
+    let rejection = Rejection { code: "no", message: "not that", details: None };
+    let refused = finished(&Draft::command(&command(Outcome::Rejected(rejection)), &[]));
+    let stub = erased(&refused).expect("whole").expect("may be erased");
+    assert!(stub.len() < refused.len());
+    assert_eq!(record_hash(&stub), record_hash(&refused));
+    let decision = parse(&stub).expect("whole");
+    assert_eq!(decision.header, header(0));
+    assert_eq!(decision.kind, Kind::Erased(ErasedRecord { hash: record_hash(&refused) }));
+    assert_eq!(erased(&stub), Ok(None));
+    let committed = command(Outcome::Committed { next_hash: [8; 32] });
+    for kept in [Draft::command(&committed, &events()), Draft::command(&committed, &[])] {
+        assert_eq!(erased(&finished(&kept)), Ok(None));
+    }
+    // One that claims to have had events is no record.
+    let mut forged = stub;
+    forged[35] = 1;
+    let end = forged.len() - CHECKSUM_BYTES;
+    let seal = crc32fast::hash(&forged[..end]).to_be_bytes();
+    forged[end..].copy_from_slice(&seal);
+    assert!(parse(&forged).is_err());
+}

@@ -311,6 +311,11 @@ fn flush_commands(
     Ok(())
 }
 
+pub(super) fn oldest_arrival(database: &Database) -> Result<Option<u64>, IndexError> {
+    let arrivals = database.begin_read()?.open_table(ARRIVALS)?;
+    Ok(arrivals.first()?.map(|(decision, _)| decision.value()))
+}
+
 fn oldest(
     arrivals: &redb::Table<'_, u64, (u128, u64)>,
 ) -> Result<Option<(u64, u128, u64)>, IndexError> {

@@ -98,7 +98,7 @@ impl Fresh {
                 Some((record.caller, record.command_id))
             }
             Kind::Append(record) => record.command_id.map(|id| (record.caller, id)),
-            Kind::Command(_) | Kind::Activation(_) | Kind::Act(_) => None,
+            Kind::Command(_) | Kind::Activation(_) | Kind::Act(_) | Kind::Erased(_) => None,
         };
         if let Some((caller, id)) = client_id {
             let key = command_key(caller, id);

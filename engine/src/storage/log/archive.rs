@@ -46,6 +46,10 @@ pub struct ArchivedFile {
     pub bytes: u64,
     /// BLAKE3 of the file.
     pub digest: Hash,
+    /// Length and BLAKE3 of the one that it is about to take the place of.
+    pub(super) replaced: Option<(u64, Hash)>,
+    /// Whether what refused commands said was taken out of it.
+    pub is_erased: bool,
 }
 
 /// Records that are archived where they cannot be read now.
@@ -199,6 +203,10 @@ struct FileText {
     tree: Vec<String>,
     bytes: u64,
     blake3: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    replaced: Option<(u64, String)>,
+    #[serde(default)]
+    erased: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -219,6 +227,8 @@ impl FileText {
             tree: file.tree.iter().map(hex).collect(),
             bytes: file.bytes,
             blake3: hex(&file.digest),
+            replaced: file.replaced.map(|(bytes, digest)| (bytes, hex(&digest))),
+            erased: file.is_erased,
         }
     }
 
@@ -231,6 +241,11 @@ impl FileText {
             tree: self.tree.iter().map(hash).collect::<Result<_, blake3::HexError>>()?,
             bytes: self.bytes,
             digest: hash(&self.blake3)?,
+            replaced: match &self.replaced {
+                Some((bytes, digest)) => Some((*bytes, hash(digest)?)),
+                None => None,
+            },
+            is_erased: self.erased,
         })
     }
 }
@@ -267,7 +282,11 @@ impl ArchivedFile {
 
     /// Whether a file is the one that was archived.
     pub(super) fn is(&self, path: &Path) -> bool {
-        let is_as_long = fs::metadata(path).is_ok_and(|found| found.len() == self.bytes);
-        is_as_long && digest_of(path, |_| Ok(())).is_ok_and(|(_, digest)| digest == self.digest)
+        digest_of(path, |_| Ok(())).is_ok_and(|found| self.is_of(found))
+    }
+
+    /// The same, by its length and its BLAKE3.
+    pub(super) fn is_of(&self, found: (u64, Hash)) -> bool {
+        found == (self.bytes, self.digest) || Some(found) == self.replaced
     }
 }

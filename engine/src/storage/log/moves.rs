@@ -35,6 +35,8 @@ pub enum ArchiveError {
     Io(PathBuf, String),
     /// The log cannot be read.
     Log(ReadError),
+    /// The act that allows it was not recorded.
+    NotRecorded(String),
 }
 
 impl std::fmt::Display for ArchiveError {
@@ -54,6 +56,7 @@ impl std::fmt::Display for ArchiveError {
             }
             Self::Io(path, reason) => write!(f, "{}: {reason}", path.display()),
             Self::Log(error) => error.fmt(f),
+            Self::NotRecorded(reason) => write!(f, "the act was not recorded: {reason}"),
         }
     }
 }
@@ -68,11 +71,11 @@ impl From<ReadError> for ArchiveError {
 
 /// A closed file that was copied to the archive, under a name that is none yet.
 pub struct Copied {
-    first: u64,
-    unfinished: PathBuf,
-    bytes: u64,
-    digest: Hash,
-    rows: Rows,
+    pub(super) first: u64,
+    pub(super) unfinished: PathBuf,
+    pub(super) bytes: u64,
+    pub(super) digest: Hash,
+    pub(super) rows: Rows,
 }
 
 impl std::fmt::Debug for Copied {
@@ -155,7 +158,8 @@ impl Log {
         tree: Vec<Hash>,
     ) -> Result<ArchivedFile, ArchiveError> {
         let Copied { first, bytes, digest, unfinished, .. } = copied;
-        let file = ArchivedFile { first, end, tree, bytes, digest };
+        let (replaced, is_erased) = (None, false);
+        let file = ArchivedFile { first, end, tree, bytes, digest, replaced, is_erased };
         let mut acts = Vec::new();
         for decision in self.shared.index.newest_acts().map_err(ReadError::from)? {
             if decision <= end.head.decision
@@ -270,8 +274,7 @@ impl LogFile {
         let local = self.directory.file(file.first);
         if from != local {
             let unfinished = local.with_extension("new");
-            let (bytes, digest) = copy(&from, &unfinished)?;
-            if (bytes, digest) != (file.bytes, file.digest) {
+            if !file.is_of(copy(&from, &unfinished)?) {
                 let reason = "it is not the file that was archived; `factum verify` says more";
                 return Err(ArchiveError::Damaged(from, reason.into()));
             }
@@ -338,11 +341,11 @@ fn copy(from: &Path, to: &Path) -> Result<(u64, Hash), ArchiveError> {
     Ok(copied)
 }
 
-fn sync_dir_of(path: &Path) -> Result<(), ArchiveError> {
+pub(super) fn sync_dir_of(path: &Path) -> Result<(), ArchiveError> {
     let dir = path.parent().unwrap_or_else(|| Path::new("."));
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| io(dir, &error))
 }
 
-fn io(path: &Path, error: &io::Error) -> ArchiveError {
+pub(super) fn io(path: &Path, error: &io::Error) -> ArchiveError {
     ArchiveError::Io(path.to_owned(), error.to_string())
 }

@@ -63,13 +63,18 @@ impl Directory {
         Ok((database, bytes))
     }
 
+    /// Makes an empty file of a name that is none of the log's.
+    pub(super) fn new_database(&self, path: &Path) -> Result<Database, String> {
+        self.disk.remove(path).map_err(text)?;
+        let file = self.disk.file(path).map_err(text)?;
+        self.builder(1).create_with_backend(file).map_err(text)
+    }
+
     /// Makes a file for what comes after everything before `first`.
     pub(super) fn create(&self, first: u64) -> Result<Database, String> {
         let path = self.file(first);
         let unfinished = path.with_extension("new");
-        self.disk.remove(&unfinished).map_err(text)?;
-        let file = self.disk.file(&unfinished).map_err(text)?;
-        let database = self.builder(1).create_with_backend(file).map_err(text)?;
+        let database = self.new_database(&unfinished)?;
         let write = database.begin_write().map_err(text)?;
         write.open_table(GROUPS).map_err(text)?;
         write.commit().map_err(text)?;
