@@ -72,6 +72,7 @@ pub(super) fn id_of<'a>(decision: &Decision<'a>) -> &'a str {
         Kind::Append(record) => record.command_id.expect("has one"),
         Kind::Activation(record) => record.caller.expect("has one"),
         Kind::Act(record) => record.caller.expect("has one"),
+        Kind::Erased(_) => panic!("no run erases"),
     }
 }
 
@@ -112,6 +113,7 @@ impl Fold {
                 let (version, digest) = record.version.expect("has one");
                 self.active.insert(record.module.to_owned(), (version.to_owned(), digest));
             }
+            Kind::Erased(_) => panic!("no run erases"),
         }
         for event in &decision.events {
             for tag in &event.tags {
