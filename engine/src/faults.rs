@@ -67,6 +67,8 @@ named! {
         ConditionIgnoresGroup = "condition-ignores-group",
         /// The journal's other file is written over before what it holds is in rows.
         JournalReusedEarly = "journal-reused-early",
+        /// A start takes a record of the journal of which only the beginning was written.
+        TornRecordTaken = "torn-record-taken",
         /// The recorded time follows the machine's clock backwards.
         TimeGoesBack = "time-goes-back",
         /// A record is read without a look at its checksum.
@@ -77,12 +79,16 @@ named! {
         FlushForgetsCommandIds = "flush-forgets-command-ids",
         /// The index lacks the last tag of each event.
         IndexLacksTag = "index-lacks-tag",
+        /// A page of a stream takes events of other streams from records of several.
+        PageOfOthers = "page-of-others",
         /// An answer about a state leaves before the state is durable.
         SpeculationLeaks = "speculation-leaks",
         /// A state is kept although the decision it stands on failed.
         HotStateKept = "hot-state-kept",
         /// Two requests with one command id are decided side by side.
         CommandIdNotHeld = "command-id-not-held",
+        /// A guest may answer as many and as large events as it likes.
+        EventLimitsIgnored = "event-limits-ignored",
         /// A guest's state is never compared with what its events fold to.
         HiddenStateTrusted = "hidden-state-trusted",
         /// An activation is recorded and answered, and commands go where they went.

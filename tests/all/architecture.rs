@@ -42,7 +42,7 @@ const IMPORTS: [(&str, &str); 29] = [
         "clock commands decision event event_schemas faults manifest names projections query \
          runtime schemas storage tasks",
     ),
-    ("reads", "decision event names query storage"),
+    ("reads", "decision event faults names query storage"),
     ("subscriptions", "decision event names query storage tasks"),
     ("checkpoints", "clock decision storage"),
     ("archive", "checkpoints clock decision reads storage tasks"),

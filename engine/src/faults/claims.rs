@@ -74,6 +74,12 @@ pub const CLAIMS: &[Claim] = &[
         "storage::log::faults::\
          rows_that_cannot_be_written_stop_appends_only_when_the_journal_is_full",
     ),
+    unit(
+        Mutant::TornRecordTaken,
+        "P2",
+        "storage::log::faults::\
+         a_group_cut_off_anywhere_was_never_acknowledged_and_takes_nothing_with_it",
+    ),
     unit(Mutant::TimeGoesBack, "P3", "storage::log::tests::recorded_time_never_goes_back"),
     unit(
         Mutant::ChecksumIgnored,
@@ -91,6 +97,7 @@ pub const CLAIMS: &[Claim] = &[
         "P3",
         "appends::lists::a_query_finds_what_a_look_at_every_event_finds",
     ),
+    black_box(Mutant::PageOfOthers, "P3", "appends::a_page_of_a_stream_has_its_own_events_alone"),
     black_box(Mutant::SpeculationLeaks, "P1", "crash::points::append"),
     black_box(
         Mutant::HotStateKept,
@@ -101,6 +108,11 @@ pub const CLAIMS: &[Claim] = &[
         Mutant::CommandIdNotHeld,
         "P4",
         "commands::one_key_from_all_sides_has_one_effect_and_one_answer",
+    ),
+    black_box(
+        Mutant::EventLimitsIgnored,
+        "P6",
+        "hostile::every_misdeed_has_its_problem_and_records_nothing",
     ),
     black_box(
         Mutant::HiddenStateTrusted,

@@ -3,6 +3,7 @@
 use super::{Budget, PageLimits, Span, Take};
 use crate::decision::{Decision, parse_checked};
 use crate::event::RecordedEvent;
+use crate::faults::{Mutant, is_on};
 use crate::names::StreamId;
 use crate::storage::log::{Direction, Log, ReadError};
 
@@ -98,7 +99,8 @@ impl<T: Take> Page<'_, T> {
             Direction::Backward => event.stream_version + 1 == self.at,
         };
         // A record may hold events of other streams, and theirs have versions too.
-        if is_next && event.stream == Some(self.stream) && !self.is_done() {
+        let is_own = event.stream == Some(self.stream) || is_on(Mutant::PageOfOthers);
+        if is_next && is_own && !self.is_done() {
             self.at = event.stream_version;
             self.newest = self.newest.max(event.position);
             self.budget.spend(event);

@@ -15,8 +15,8 @@ use super::journal::Frame;
 use super::{Group, OpenError};
 use crate::decision::Hash;
 use crate::decision::format::{record_hash, split};
-use crate::decision::parse;
-use crate::faults::{Point, fail_point};
+use crate::decision::{parse, parse_checked};
+use crate::faults::{Mutant, Point, fail_point, is_on};
 
 /// How long to wait before a commit of rows that failed is tried again.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -216,7 +216,8 @@ fn following(
         // What is broken was being written when the end came, or others follow it.
         while let Ok((record, after)) = split(rest) {
             rest = after;
-            let Ok(parsed) = parse(record) else { break };
+            let read = if is_on(Mutant::TornRecordTaken) { parse_checked } else { parse };
+            let Ok(parsed) = read(record) else { break };
             let header = parsed.header;
             if header.decision <= decision {
                 continue;
