@@ -216,7 +216,6 @@ impl Archiver {
     }
 
     /// Keeps files where and as they are, for who reads the whole log.
-    #[must_use]
     pub fn hold(&self) -> RwLockReadGuard<'_, ()> {
         self.moving.read()
     }

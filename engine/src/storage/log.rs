@@ -22,6 +22,7 @@ mod records;
 mod replay;
 mod row;
 mod rows;
+mod search;
 mod segments;
 mod settle;
 mod stored;
@@ -41,7 +42,6 @@ use crate::clock::{Clock, Stopwatch};
 use crate::decision::Hash;
 use crate::decision::format::check;
 use crate::names::StreamId;
-use crate::query::Query;
 use crate::tasks::{Spawner, Thread};
 
 use super::disk::Disk;
@@ -256,25 +256,6 @@ impl Log {
         Ok(self.shared.index.streams(prefix, after, limit)?)
     }
 
-    /// The first event after a position that matches, and up to where was looked.
-    ///
-    /// # Errors
-    /// [`FindError`] when it takes too many steps or the index cannot be read.
-    pub fn first_match(&self, query: &Query, after: u64) -> Result<(Option<u64>, u64), FindError> {
-        let looked_to = self.head().position.max(after);
-        Ok((self.shared.first_match(query, after)?, looked_to))
-    }
-
-    /// Up to `limit` events that match a query, from one position to another, both included, in
-    /// that order. The query must leave something out. A search that takes too many steps stops
-    /// and says where.
-    ///
-    /// # Errors
-    /// [`FindError`] when the index cannot be read.
-    pub fn find(&self, query: &Query, range: (u64, u64), limit: usize) -> Result<Found, FindError> {
-        self.shared.index.find(query, range, limit)
-    }
-
     /// The record that holds a caller's command, if it was recorded within the window.
     ///
     /// # Errors
@@ -376,23 +357,6 @@ impl Shared {
         let has_room = free_bytes >= min_free_bytes;
         *room = has_room.then(Stopwatch::start);
         (!has_room).then_some(Refusal::DiskFull { free_bytes, min_free_bytes })
-    }
-
-    /// The first durable event after a position that matches.
-    fn first_match(&self, query: &Query, after: u64) -> Result<Option<u64>, FindError> {
-        let newest = self.head.borrow().position;
-        if newest <= after {
-            return Ok(None);
-        }
-        if query.is_everything() {
-            return Ok(Some(after + 1));
-        }
-        let found = self.index.find(query, (after + 1, newest), 1)?;
-        match (found.hits.first(), found.stopped_at) {
-            (Some(hit), _) => Ok(Some(hit.0)),
-            (None, None) => Ok(None),
-            (None, Some(_)) => Err(FindError::TooWide),
-        }
     }
 
     fn move_head(&self, head: Head) {

@@ -60,7 +60,7 @@ impl Walk {
             }
             Kind::Act(act) if (act.act, act.subject) == ERASED_BY => {
                 let value: Option<serde_json::Value> = serde_json::from_str(act.value).ok();
-                let through = value.and_then(|value| value["through_decision"].as_u64());
+                let through = value.and_then(|value| value.get("through_decision")?.as_u64());
                 self.erased.1 = self.erased.1.max(through.unwrap_or(0));
             }
             _ => {}

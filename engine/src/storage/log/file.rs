@@ -16,7 +16,7 @@ use super::group::Group;
 use super::moves::tidy;
 use super::rows::{GROUPS, Rows, write_directory};
 use super::segments::Directory;
-use super::{Chain, LogLimits, OpenError, ReadError, row};
+use super::{LogLimits, OpenError, ReadError, row};
 use crate::faults::{Point, fail_point};
 use crate::storage::disk::Disk;
 use crate::storage::unpanicked;
@@ -104,23 +104,6 @@ impl LogFile {
             closed: Mutex::default(),
             archive: RwLock::new(archive),
         })
-    }
-
-    /// The oldest file that is closed for good and not archived: its first record and its last.
-    pub(super) fn oldest_here(&self) -> Option<(u64, u64)> {
-        let next = self.archive.read().through() + 1;
-        Some((next, self.file_of(next).1? - 1))
-    }
-
-    /// The chain after a record, where there is one; that of the last of an archived file is known
-    /// without the file.
-    pub(super) fn chain_at(&self, decision: u64) -> Result<Option<Chain>, ReadError> {
-        let (known, _) = self.around(|end| end.head.decision <= decision);
-        if let Some(end) = known.filter(|end| end.head.decision == decision) {
-            return Ok(Some(end));
-        }
-        let record = self.records(&[decision])?.pop();
-        Ok(record.map(|record| Chain::from(&record).map(|(_, chain)| chain)).transpose()?)
     }
 
     /// Free bytes on the disk; none where the system does not say. The error says that the

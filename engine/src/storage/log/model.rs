@@ -9,7 +9,7 @@ use crate::decision::parse;
 use crate::event::{JSON, NewEvent};
 use crate::expected::ExpectedVersion;
 use crate::names::{EventType, Tag};
-use crate::query::QueryItem;
+use crate::query::{Query, QueryItem};
 
 const STREAMS: [&str; 3] = ["account-1", "account-2", "course-1"];
 const TAGS: [&str; 3] = ["red", "green", "blue"];

@@ -205,6 +205,23 @@ impl LogFile {
         self.archive.read().files.clone()
     }
 
+    /// The oldest file that is closed for good and not archived: its first record and its last.
+    pub(super) fn oldest_here(&self) -> Option<(u64, u64)> {
+        let next = self.archive.read().through() + 1;
+        Some((next, self.file_of(next).1? - 1))
+    }
+
+    /// The chain after a record, where there is one; that of the last of an archived file is known
+    /// without the file.
+    pub(super) fn chain_at(&self, decision: u64) -> Result<Option<Chain>, ReadError> {
+        let (known, _) = self.around(|end| end.head.decision <= decision);
+        if let Some(end) = known.filter(|end| end.head.decision == decision) {
+            return Ok(Some(end));
+        }
+        let record = self.records(&[decision])?.pop();
+        Ok(record.map(|record| Chain::from(&record).map(|(_, chain)| chain)).transpose()?)
+    }
+
     /// A record that is kept here though its file is archived.
     pub(super) fn kept(&self, decision: u64) -> Option<Bytes> {
         self.archive.read().acts.get(&decision).cloned()

@@ -9,7 +9,7 @@ use crate::decision::{
 use crate::event::{JSON, NewEvent};
 use crate::expected::{ExpectedVersion, VersionConflict};
 use crate::names::{EventType, Tag};
-use crate::query::QueryItem;
+use crate::query::{Query, QueryItem};
 use crate::storage::disk::simulated::Simulated;
 
 pub(super) struct Store {
