@@ -58,7 +58,8 @@ pub(super) async fn post(State(app): State<Shared>, request: Request) -> Answer 
 }
 
 async fn answer(app: &App, Wanted { after, without }: Wanted) -> Answer {
-    let engine = Arc::clone(&app.engine);
+    let (engine, archiver) = (Arc::clone(&app.engine), Arc::clone(app.engine.archiver()));
+    let (pace, erasures) = (engine.upkeep(), archiver.erasures());
     let begun = blocking(move || {
         let source = Source { without, ..engine.backup_source()? };
         let span = span(&source, after)?;
@@ -66,8 +67,6 @@ async fn answer(app: &App, Wanted { after, without }: Wanted) -> Answer {
     });
     let (source, span) = begun.await?;
     let (position, decision) = (span.through.position, span.through.decision);
-    let (pace, archiver) = (app.engine.upkeep(), Arc::clone(app.engine.archiver()));
-    let erasures = archiver.erasures();
     let body = upkeep::body(app, "backup", move |sink| {
         let _still = archiver.hold();
         if archiver.erasures() != erasures {
