@@ -122,7 +122,9 @@ fn everything_is_as_it_was_from_an_archive_within_reach() {
     let away = log_files(&place.path("archive"));
     assert_eq!(view["files"].as_array().expect("a list").len(), away.len(), "{view}");
     assert!(away.len() > 2 && away[..] == before[..away.len()], "{away:?} of {before:?}");
-    assert_eq!(log_files(&place.path("data"))[..], before[away.len()..]);
+    // What is in the journal goes to rows meanwhile, perhaps in a new file.
+    let here = log_files(&place.path("data"));
+    assert!(here.starts_with(&before[away.len()..]), "{here:?} of {before:?}");
     let listed = factum(&["archive", "--list", "--url", &server.client.base, "--json"]).ok().json();
     assert_eq!((&listed, &server.client.get("/v1/archive").ok().json), (&view, &view));
 
@@ -161,8 +163,7 @@ fn everything_is_as_it_was_from_an_archive_within_reach() {
     assert!(log_files(&place.path("archive")).is_empty());
     everything(&server);
     server.stop();
-    // What was in the journal is in rows now, perhaps in a new file.
-    assert_eq!(log_files(&place.path("data"))[..before.len()], before[..]);
+    assert!(log_files(&place.path("data")).starts_with(&before));
     place.verified(&[]);
 }
 

@@ -32,12 +32,16 @@ impl Deposits {
         let stop = Arc::new(AtomicBool::new(false));
         let (clients, stopped) = (Arc::clone(&current), Arc::clone(&stop));
         let writer = std::thread::spawn(move || {
-            let mut made = 0u64;
-            while !stopped.load(Ordering::Relaxed) {
+            let (mut made, mut is_open) = (0u64, false);
+            // One without an answer may have been made: it is asked for until there is one.
+            while is_open || !stopped.load(Ordering::Relaxed) {
                 let (_, client) = clients.lock().expect("whole").clone();
                 let key = made.to_string();
                 let path = "/v1/aggregates/account/1/commands/deposit";
-                match client.try_post(path, &json!({"amount": 1}), &[("idempotency-key", &key)]) {
+                let answer =
+                    client.try_post(path, &json!({"amount": 1}), &[("idempotency-key", &key)]);
+                is_open = answer.is_err();
+                match answer {
                     Ok(answer) => {
                         answer.ok();
                         made += 1;
