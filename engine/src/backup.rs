@@ -14,7 +14,6 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use crate::checkpoints::{self, CheckpointError};
-use crate::clock::Stopwatch;
 use crate::decision::format::{parse_header, record_hash};
 use crate::faults::{Point, fail_point};
 use crate::modules::ComponentStore;
@@ -133,16 +132,17 @@ pub fn write(
     archive.file(archive::BEGIN, &begin)?;
     let components = components(&mut archive, source)?;
     let mut next = span.after.decision + 1;
+    let mut steps = pace.begin(source.stored.head());
     while next <= span.through.decision {
         let (first, mut records) = (next, Vec::with_capacity(FILE_BYTES));
         while next <= span.through.decision && records.len() < FILE_BYTES {
-            let (since, before) = (Stopwatch::start(), source.stored.head());
             let run = source.stored.run(next, span.through.decision, RUN_BYTES)?;
             records.extend_from_slice(&run.bytes);
             next = run.last + 1;
-            pace.rest(since, source.stored.head() != before);
+            steps.done(source.stored.head());
         }
         archive.file(&format!("{LOG}{first:020}"), &records)?;
+        steps.done(source.stored.head());
         fail_point(Point::Backup);
         progress(next - 1);
     }

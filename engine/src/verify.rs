@@ -113,10 +113,10 @@ pub fn verify(
     let mut faults = Vec::new();
     let (expected, index) = expected(subject, against, &mut faults)?;
     let through = subject.stored.head();
+    let mut steps = pace.begin(through);
     let mut walk = Walk::new(Chain::genesis(&subject.store_id), expected);
     let mut from = Some(1);
     while let Some(next) = from.filter(|next| through.is_none_or(|head| *next <= head.decision)) {
-        let (step, before) = (Stopwatch::start(), subject.stored.head());
         from = walk.step(&subject.stored, next);
         let (decision, events) = (walk.chain.head.decision, walk.report.events);
         let of = subject.stored.end();
@@ -124,7 +124,7 @@ pub fn verify(
         if !progress(&Progress { decision, events, of, events_per_second }) {
             return Err("nobody waits for it any more".into());
         }
-        pace.rest(step, before != subject.stored.head());
+        steps.done(subject.stored.head());
     }
     let end = walk.chain.head.decision;
     if let Some(head) = through.filter(|head| head.decision > end) {

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use crate::clock::Stopwatch;
+use crate::storage::log::Head;
 
 /// The longest rest: whoever waits for the work sees it move.
 const LONGEST_REST: Duration = Duration::from_millis(500);
+/// The longest work that is rested for later: who did nothing for so long does nothing.
+const LONGEST_DEBT: Duration = Duration::from_millis(20);
 
 /// What work that reads the whole log may take of a core while commands come in.
 #[derive(Clone, Copy, Debug)]
@@ -24,12 +27,37 @@ impl Pace {
     /// Nobody else is there.
     pub const ALONE: Self = Self { percent: 100 };
 
-    /// Rests after some work, if the log grew meanwhile.
-    pub fn rest(self, since: Stopwatch, grew: bool) {
-        let percent = self.percent.clamp(1, 100);
-        let rest = since.elapsed().saturating_mul(100 - percent) / percent;
-        if grew && !rest.is_zero() {
-            std::thread::sleep(rest.min(LONGEST_REST));
+    /// Begins work that is done in steps, on a log that is so long.
+    #[must_use]
+    pub fn begin(self, head: Option<Head>) -> Steps {
+        Steps { pace: self, head, since: Stopwatch::start(), worked: Duration::ZERO }
+    }
+}
+
+/// Work in steps, and what is owed for it.
+#[derive(Debug)]
+pub struct Steps {
+    pace: Pace,
+    /// The head when there was last something new.
+    head: Option<Head>,
+    since: Stopwatch,
+    worked: Duration,
+}
+
+impl Steps {
+    /// A step is done: rests for it and those before it, if the log grew meanwhile. A step may be
+    /// shorter than what commands leave between them, so what is not rested for is still owed.
+    pub fn done(&mut self, head: Option<Head>) {
+        self.worked += self.since.elapsed();
+        let grew = std::mem::replace(&mut self.head, head) != head;
+        if grew || self.worked > LONGEST_DEBT {
+            let worked = std::mem::take(&mut self.worked);
+            let percent = self.pace.percent.clamp(1, 100);
+            let rest = worked.saturating_mul(100 - percent) / percent;
+            if grew && !rest.is_zero() {
+                std::thread::sleep(rest.min(LONGEST_REST));
+            }
         }
+        self.since = Stopwatch::start();
     }
 }
