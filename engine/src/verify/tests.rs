@@ -330,15 +330,7 @@ impl Sample {
         for number in 0..u32::try_from(COUNT).expect("fits") {
             let events = [event(number, 0)];
             let placed = events.iter().map(|(e, s)| (e, s.as_ref().map(|s| (s.as_str(), 1))));
-            let record = AppendRecord {
-                command_id: None,
-                caller: None,
-                fingerprint: None,
-                correlation_id: None,
-                causation_id: None,
-                condition: None,
-            };
-            let draft = Draft::append(&record, placed);
+            let draft = Draft::append(&AppendRecord::default(), placed);
             let mut record = Vec::new();
             draft.finish(&header_after(&chain, u64::from(number) * 10), &mut record);
             chain = chain.follow(&record).expect("follows").1;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Place, archive, log_files};
 use crate::harness::Random;
-use crate::verify::factum;
+use crate::verify::{copy, factum};
 
 const ROUNDS: u64 = 12;
 
@@ -35,18 +35,6 @@ fn kills_while_files_move_lose_nothing() {
     }
     server.stop();
     place.verified(&[]);
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("creates");
-    for entry in std::fs::read_dir(from).expect("lists").flatten() {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).expect("copies");
-        }
-    }
 }
 
 /// The only directory in the archive: the store's.

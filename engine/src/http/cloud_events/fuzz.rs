@@ -10,14 +10,7 @@ const RECORDED_AT_MS: u64 = 1_700_000_000_000;
 
 /// Records the event, writes it as a CloudEvent and reads that.
 fn comes_back(event: &NewEvent, stream: Option<&StreamId>) {
-    let record = AppendRecord {
-        command_id: None,
-        caller: None,
-        fingerprint: None,
-        correlation_id: None,
-        causation_id: None,
-        condition: None,
-    };
+    let record = AppendRecord::default();
     let place = stream.map(|stream| (stream.as_str(), 1));
     let draft = Draft::append(&record, std::iter::once((event, place)));
     let header = Header {

@@ -319,8 +319,9 @@ impl LogFile {
     pub(super) fn path_to_read(&self, first: u64) -> Result<PathBuf, ReadError> {
         let path = self.path(first);
         let archive = self.archive.read();
-        match (archive.file(first), std::fs::File::open(&path)) {
-            (Some(file), Err(reason)) => Err(archive.out_of_reach(file, &reason)),
+        let archived = archive.file(first).map(|file| (file, std::fs::File::open(&path)));
+        match archived {
+            Some((file, Err(reason))) => Err(archive.out_of_reach(file, &reason)),
             _ => Ok(path),
         }
     }

@@ -137,6 +137,17 @@ pub(super) fn event(name: &str) -> NewEvent {
 fn work(stream: &str, version: u64, id: &str, events: usize, outcome: Outcome<'_>) -> Work {
     let data = format!("{{\"id\":\"{id}\"}}").into_bytes();
     let event = NewEvent { data, ..event("Deposited") };
+    decided(stream, version, id, &vec![event; events], outcome)
+}
+
+/// What a module decided on a version of a stream.
+pub(super) fn decided(
+    stream: &str,
+    version: u64,
+    id: &str,
+    events: &[NewEvent],
+    outcome: Outcome<'_>,
+) -> Work {
     let record = CommandRecord {
         command_id: id,
         id_from_client: true,
@@ -160,7 +171,7 @@ fn work(stream: &str, version: u64, id: &str, events: usize, outcome: Outcome<'_
     };
     let stream = StreamId::parse(stream).expect("valid");
     Work::Record {
-        draft: Draft::command(&record, &vec![event; events]),
+        draft: Draft::command(&record, events),
         expected: Some(Expectation { stream, version: ExpectedVersion::Exact(version) }),
     }
 }

@@ -2,10 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
+use super::super::tests::decided;
 use super::workload::Run;
-use crate::decision::{
-    ActRecord, ActivationRecord, CommandRecord, Draft, ModuleRef, Outcome, RecordedContext, Saw,
-};
+use crate::decision::{ActRecord, ActivationRecord, Draft, Outcome};
 use crate::event::{JSON, NewEvent};
 use crate::expected::ExpectedVersion;
 use crate::names::{EventType, StreamId, Tag};
@@ -103,29 +102,6 @@ impl Run {
         let version = self.store().log.stream_version(&stream).expect("reads").unwrap_or(0);
         let version = version + u64::from(self.dice.u8(0..8) == 0);
         let events: Vec<_> = (0..self.dice.usize(0..3)).map(|_| self.event(30)).collect();
-        let record = CommandRecord {
-            command_id: id,
-            id_from_client: true,
-            caller: None,
-            fingerprint: [0; 32],
-            context: RecordedContext {
-                stream: stream.as_str(),
-                stream_version: version,
-                now_ms: 0,
-                seed: 0,
-                correlation_id: id,
-                causation_id: id,
-                extra: "{}",
-            },
-            command: "deposit",
-            data: "{}",
-            module: ModuleRef { name: "account", version: "1.0.0", digest: [0; 32] },
-            saw: Saw::default(),
-            outcome: Outcome::Committed { next_hash: [0; 32] },
-            fuel: None,
-        };
-        let draft = Draft::command(&record, &events);
-        let version = ExpectedVersion::Exact(version);
-        Work::Record { draft, expected: Some(Expectation { stream, version }) }
+        decided(stream.as_str(), version, id, &events, Outcome::Committed { next_hash: [0; 32] })
     }
 }
