@@ -59,14 +59,14 @@ impl Place {
     }
 }
 
-/// The log's files in a directory and below it, in order.
+/// The log's files in a directory and below it, in order, without one that is being made.
 pub fn log_files(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if entry.path().is_dir() {
             found.extend(log_files(&entry.path()));
-        } else if name.starts_with("log-0") {
+        } else if name.starts_with("log-0") && name.ends_with(".redb") {
             found.push(name);
         }
     }
