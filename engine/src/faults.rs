@@ -73,6 +73,8 @@ named! {
         TimeGoesBack = "time-goes-back",
         /// A record is read without a look at its checksum.
         ChecksumIgnored = "checksum-ignored",
+        /// A page of the index or of a read model is read without a look at its sum.
+        PageSumIgnored = "page-sum-ignored",
         /// The index finds no rejection by its command id.
         ReplayForgetsRejections = "replay-forgets-rejections",
         /// The index forgets command ids when it is written behind.
