@@ -293,7 +293,7 @@ impl Appends {
                 text: text.clone(),
             })),
             Err(FindError::TooWide) => Err(CommandError::ConditionTooWide),
-            Err(FindError::Index(reason)) => Err(ReadError::Unavailable(reason).into()),
+            Err(FindError::Index(error)) => Err(ReadError::from(error).into()),
         }
     }
 

@@ -82,6 +82,8 @@ named! {
         JumpsBelieved = "jumps-believed",
         /// A record is read without a look at its checksum.
         ChecksumIgnored = "checksum-ignored",
+        /// A page of the index or of a read model is read without a look at its sum.
+        PageSumIgnored = "page-sum-ignored",
         /// The index finds no rejection by its command id.
         ReplayForgetsRejections = "replay-forgets-rejections",
         /// The index forgets command ids when it is written behind.

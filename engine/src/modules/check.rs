@@ -217,7 +217,7 @@ impl<'a> Check<'a> {
             .find(&Query { items: vec![item] }, (newest, 1), self.limits.newest_events)
             .map_err(|error| match error {
                 FindError::TooWide => unreadable("the index took too many steps".into()),
-                FindError::Index(reason) => unreadable(reason),
+                FindError::Index(error) => unreadable(error.to_string()),
             })?;
         let mut streams: Vec<String> = Vec::new();
         let mut before = None;

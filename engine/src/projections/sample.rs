@@ -93,7 +93,7 @@ fn first_wanted(log: &Log, spec: &ProjectionManifest, most: usize) -> Result<Vec
     let found =
         log.find(&Query { items: vec![item] }, range, most).map_err(|error| match error {
             FindError::TooWide => "the index took too many steps".to_owned(),
-            FindError::Index(reason) => reason,
+            FindError::Index(error) => error.to_string(),
         })?;
     Ok(found.hits.into_iter().map(|(_, decision)| decision).collect())
 }

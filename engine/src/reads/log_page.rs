@@ -161,7 +161,7 @@ impl<T: Take> Page<T> {
 fn unreadable(error: FindError) -> ReadError {
     match error {
         FindError::TooWide => ReadError::Unavailable("a search took too many steps".into()),
-        FindError::Index(reason) => ReadError::Unavailable(reason),
+        FindError::Index(error) => error.into(),
     }
 }
 

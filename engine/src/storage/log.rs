@@ -221,6 +221,12 @@ impl Log {
         trouble.or_else(|| self.shared.disk_refusal()).or_else(unsettled)
     }
 
+    /// What was found to be damaged of the index, if anything was. The next start builds it again.
+    #[must_use]
+    pub fn index_damage(&self) -> Option<String> {
+        self.shared.index.damage()
+    }
+
     /// The active version of each module: its name, version and digest.
     #[must_use]
     pub fn active_modules(&self) -> Vec<(String, String, Hash)> {

@@ -21,7 +21,7 @@ pub(super) struct Work {
     /// No more will come.
     closed: bool,
     /// Why the last flush failed.
-    failed: Option<String>,
+    failed: Option<IndexError>,
 }
 
 #[cfg(test)]
@@ -67,11 +67,11 @@ impl Index {
             while work.wanted && work.failed.is_none() && !work.closed {
                 moved.wait(&mut work);
             }
-            if let Some(reason) = &work.failed {
-                return Err(IndexError(reason.clone()));
+            if let Some(error) = &work.failed {
+                return Err(error.clone());
             }
             if work.closed {
-                return Err(IndexError("it is closed".into()));
+                return Err(IndexError::Unavailable("it is closed".into()));
             }
         }
         Ok(())
@@ -79,7 +79,7 @@ impl Index {
 
     /// Why no more may be applied, if so: the file cannot be written, and memory is bounded.
     pub(in crate::storage) fn trouble(&self) -> Option<String> {
-        let reason = self.work.0.lock().failed.clone()?;
+        let reason = self.work.0.lock().failed.as_ref()?.to_string();
         let kept = self.layers.read().fresh.records;
         (kept >= self.limits.fresh_records.saturating_mul(FRESH_WHILE_FAILING)).then_some(reason)
     }
@@ -123,11 +123,11 @@ impl Flusher {
             drop(guard);
             let flushed = self.0.flush();
             let mut guard = work.lock();
-            let failed = flushed.err().map(|error| error.to_string());
+            let failed = flushed.err();
             if let Some(error) = &failed
                 && guard.failed != failed
             {
-                tracing::error!(error, "the index cannot be written; it stays in memory");
+                tracing::error!(%error, "the index cannot be written; it stays in memory");
             }
             guard.failed = failed;
             // What failed is still wanted, unless it is the last that is done.

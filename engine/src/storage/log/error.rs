@@ -107,7 +107,10 @@ impl std::error::Error for ReadError {}
 
 impl From<IndexError> for ReadError {
     fn from(error: IndexError) -> Self {
-        Self::Unavailable(error.to_string())
+        match error {
+            IndexError::Unavailable(_) => Self::Unavailable(error.to_string()),
+            IndexError::Damaged(_) => Self::Damaged(error.to_string()),
+        }
     }
 }
 
