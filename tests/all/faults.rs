@@ -1,5 +1,6 @@
 //! Real faults of real file systems: a small one that fills up, one that gives up.
 
+mod clock;
 mod damage;
 mod limits;
 

@@ -81,6 +81,11 @@ pub const CLAIMS: &[Claim] = &[
          a_group_cut_off_anywhere_was_never_acknowledged_and_takes_nothing_with_it",
     ),
     unit(Mutant::TimeGoesBack, "P3", "storage::log::tests::recorded_time_never_goes_back"),
+    black_box(
+        Mutant::JumpsBelieved,
+        "P3",
+        "faults::clock::a_clock_that_jumps_under_load_and_comes_back_moves_no_time",
+    ),
     unit(
         Mutant::ChecksumIgnored,
         "P7",
@@ -98,6 +103,11 @@ pub const CLAIMS: &[Claim] = &[
         "commands::a_retry_replays_the_answer_across_a_restart_and_rejections_too",
     ),
     black_box(Mutant::FlushForgetsCommandIds, "P4", "crash::points::index"),
+    black_box(
+        Mutant::GapsForget,
+        "P4",
+        "faults::clock::started_with_a_wrong_clock_it_forgets_no_key_and_goes_on",
+    ),
     black_box(
         Mutant::IndexLacksTag,
         "P3",

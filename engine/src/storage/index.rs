@@ -16,6 +16,7 @@ mod labels;
 mod pending;
 mod streams;
 mod view;
+mod window;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -46,8 +47,8 @@ pub struct IndexLimits {
     /// flush amortises its fsync, and what a crash leaves to be indexed again takes less than a
     /// tenth of a second.
     pub fresh_records: usize,
-    /// Command ids older than this are new again, in milliseconds. 7 days: longer than any
-    /// client's retries.
+    /// Command ids older than this are new again, in milliseconds; more than a day without any does
+    /// not count (`window.rs`). 7 days: longer than any client's retries.
     pub idempotency_window_ms: u64,
     /// Most command ids kept. 10 million: half a gigabyte of disk.
     pub idempotency_ids: u64,

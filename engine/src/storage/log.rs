@@ -167,6 +167,7 @@ impl Log {
         let flusher = spawner.thread("index-flusher", move || flusher.run());
         let replayed = replay::replay(&file, &index);
         let (head, recorded_at_ms) = replayed.inspect_err(|_| index.close())?;
+        clock.warn_if_behind(recorded_at_ms);
         let (submit, work) = crossbeam_channel::bounded(limits.queue_records);
         let shared = Arc::new(Shared {
             records: Records::new(file),

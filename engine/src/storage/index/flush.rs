@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fresh::Fresh;
-use super::{Index, IndexError};
+use super::window::window_ms;
+use super::{Index, IndexError, IndexLimits};
 use crate::faults::{Point, fail_point};
 
 /// How long to wait before a flush that failed is tried again.
@@ -94,7 +95,11 @@ impl Index {
 
     fn flush(&self) -> Result<(), IndexError> {
         let Some(full) = self.layers.read().flushing.clone() else { return Ok(()) };
-        self.file.flush(&full, &self.limits)?;
+        let given_ms = self.limits.idempotency_window_ms;
+        let window = self.file.with_database(|database| window_ms(database, &full, given_ms));
+        // Nothing is forgotten while the file cannot be looked at.
+        let idempotency_window_ms = window.unwrap_or(u64::MAX);
+        self.file.flush(&full, &IndexLimits { idempotency_window_ms, ..self.limits })?;
         fail_point(Point::Index);
         let mut layers = self.layers.write();
         layers.base = full.through;
