@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::archive::OutOfReach;
 use crate::decision::format::Damage;
-use crate::storage::index::{IndexError, IndexLimits};
+use crate::storage::index::{FindError, IndexError, IndexLimits};
 
 /// What the log may use. Each has a default with a reason.
 #[derive(Clone, Debug)]
@@ -108,6 +108,15 @@ impl std::error::Error for ReadError {}
 impl From<IndexError> for ReadError {
     fn from(error: IndexError) -> Self {
         Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<FindError> for ReadError {
+    fn from(error: FindError) -> Self {
+        Self::Unavailable(match error {
+            FindError::TooWide => "a search took too many steps".into(),
+            FindError::Index(reason) => reason,
+        })
     }
 }
 
