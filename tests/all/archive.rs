@@ -3,6 +3,7 @@
 
 mod crashes;
 mod rejections;
+mod slow;
 
 use std::path::{Path, PathBuf};
 
