@@ -2,16 +2,18 @@
 //!
 //! Promises: a file moves only once its copy was read back and its records follow those before
 //! them; what is newer needs no archive to be read, verified, signed and written on. One at a time
-//! moves files. It decides which files move, and nothing about how they are stored.
+//! moves files, and waits for no reader; what is written anew changes under nobody who reads the
+//! whole log without a word. It decides which files move, and nothing about how they are stored.
+
+mod reading;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use jiff::Timestamp;
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoints::{CheckpointError, CheckpointLimits, Checkpoints, Growing, leaf};
@@ -23,6 +25,8 @@ use crate::storage::log::{AppendError, ArchivedFile, Chain, Log, LogLimits, Read
 use crate::tasks::{Spawner, Thread};
 
 pub use crate::storage::log::ArchiveError;
+use reading::Readers;
+pub use reading::Reading;
 
 /// When files move without being asked for. Each has a default with a reason.
 #[derive(Clone, Copy, Debug)]
@@ -35,11 +39,15 @@ pub struct ArchivePolicy {
     pub rejections: Option<Duration>,
     /// How often is looked. 1 hour: little beside any age that is worth an archive.
     pub every: Duration,
+    /// How long files that are due to be written anew wait for those who read the whole log; then
+    /// these must begin again. 24 hours: a daily backup has ended once by then.
+    pub erase_wait: Duration,
 }
 
 impl Default for ArchivePolicy {
     fn default() -> Self {
-        Self { after: None, rejections: None, every: Duration::from_secs(3600) }
+        let [every, erase_wait] = [1, 24].map(|hours| Duration::from_secs(hours * 3600));
+        Self { after: None, rejections: None, every, erase_wait }
     }
 }
 
@@ -117,10 +125,9 @@ pub struct Archiver {
     store_id: String,
     policy: ArchivePolicy,
     clock: Clock,
-    /// Taken alone while files move or are written anew.
-    moving: RwLock<()>,
-    /// How often files were written anew.
-    erasures: AtomicU64,
+    /// Taken while files move or are written anew.
+    moving: Mutex<()>,
+    readers: Arc<Readers>,
     /// Dropped to end the thread that moves files by policy.
     open: Mutex<Option<Sender<()>>>,
     closed: Receiver<()>,
@@ -143,10 +150,9 @@ impl Archiver {
         clock: Clock,
     ) -> Self {
         let (open, closed) = crossbeam_channel::bounded(0);
-        let (moving, erasures, open) =
-            (RwLock::default(), AtomicU64::new(0), Mutex::new(Some(open)));
+        let (moving, readers, open) = (Mutex::default(), Arc::default(), Mutex::new(Some(open)));
         let store_id = store_id.to_owned();
-        Self { log, checkpoints, store_id, policy, clock, moving, erasures, open, closed }
+        Self { log, checkpoints, store_id, policy, clock, moving, readers, open, closed }
     }
 
     /// What is archived now.
@@ -180,7 +186,7 @@ impl Archiver {
         before: Option<Point>,
         mut moved: impl FnMut(FileView) -> bool,
     ) -> Result<(), ArchiveError> {
-        let _alone = self.moving.write();
+        let _alone = self.moving.lock();
         if self.log.archive_dir().is_none() {
             return Err(ArchiveError::NoPlace);
         }
@@ -215,25 +221,21 @@ impl Archiver {
         Ok((file.end, tree.ok_or_else(damaged)?))
     }
 
-    /// Keeps files where and as they are, for who reads the whole log.
-    pub fn hold(&self) -> RwLockReadGuard<'_, ()> {
-        self.moving.read()
-    }
-
-    /// How often files were written anew since the start.
+    /// Begins to read the whole log, up to a head that is looked at afterwards.
     #[must_use]
-    pub fn erasures(&self) -> u64 {
-        self.erasures.load(Ordering::Acquire)
+    pub fn reading(&self) -> Reading {
+        self.readers.begin()
     }
 
     /// Takes out of archived files within reach what refused commands said, once a file's newest
     /// record is older than the policy keeps and no retry could ask for it. The log says so first.
+    /// Where somebody reads the whole log, nothing is done until it has waited for long enough.
     ///
     /// # Errors
     /// [`ArchiveError`]; what was done before stays.
     pub fn erase_rejections(&self) -> Result<(), ArchiveError> {
         let Some(keep) = self.policy.rejections else { return Ok(()) };
-        let _alone = self.moving.write();
+        let _alone = self.moving.lock();
         let before_ms = self.clock.now_ms().saturating_sub(millis(keep));
         let known = self.log.oldest_known_command()?.unwrap_or(u64::MAX);
         let files = self.log.archived();
@@ -243,8 +245,11 @@ impl Archiver {
         };
         let old: Vec<_> = files.iter().enumerate().filter(|(_, file)| is_old(file)).collect();
         let Some((_, newest)) = old.last() else { return Ok(()) };
-        self.record_erasure(newest.end.head.decision, keep)?;
-        self.erasures.fetch_add(1, Ordering::AcqRel);
+        let through = newest.end.head.decision;
+        let record = || self.record_erasure(through, keep);
+        if !self.readers.begin_erasure(self.policy.erase_wait, record)? {
+            return Ok(());
+        }
         for (at, file) in old {
             let before = at.checked_sub(1).and_then(|at| files.get(at));
             let (chain, mut tree) = self.after(before)?;
@@ -285,7 +290,7 @@ impl Archiver {
         after: Option<Point>,
         mut moved: impl FnMut(FileView) -> bool,
     ) -> Result<(), ArchiveError> {
-        let _alone = self.moving.write();
+        let _alone = self.moving.lock();
         let is_wanted = |file: &ArchivedFile| match after {
             None => true,
             Some(Point::Position(position)) => file.end.head.position > position,

@@ -9,6 +9,7 @@
 mod archive;
 mod restore;
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ use crate::decision::format::{parse_header, record_hash};
 use crate::faults::{Point, fail_point};
 use crate::modules::ComponentStore;
 use crate::storage::log::{Chain, Head, ReadError, Stored};
-use crate::verify::Pace;
+use crate::verify::{Aside, Pace};
 
 use archive::{ArchiveWriter, CHECKPOINTS, COMPONENTS, FORMAT, KEYS, LOG};
 pub use archive::{Contents, Place, Span};
@@ -116,35 +117,28 @@ pub fn span(source: &Source, after: u64) -> Result<Span, BackupError> {
     Ok(Span { format: FORMAT.to_owned(), store: source.store_id.clone(), after, through })
 }
 
-/// Writes a backup. `progress` is told how many records are written.
+/// Writes a backup, at a pace for which only its own work counts.
 ///
 /// # Errors
 /// [`BackupError`]; what was written is then no backup.
-pub fn write(
-    source: &Source,
-    span: Span,
-    pace: Pace,
-    out: impl Write,
-    mut progress: impl FnMut(u64),
-) -> Result<(), BackupError> {
-    let mut archive = ArchiveWriter::new(out);
+pub fn write(source: &Source, span: Span, pace: Pace, out: impl Write) -> Result<(), BackupError> {
+    let steps = RefCell::new(pace.begin(source.stored.head()));
+    let mut archive = ArchiveWriter::new(Aside { out, steps: &steps });
     let begin = serde_json::to_vec_pretty(&span).map_err(io::Error::other)?;
     archive.file(archive::BEGIN, &begin)?;
     let components = components(&mut archive, source)?;
     let mut next = span.after.decision + 1;
-    let mut steps = pace.begin(source.stored.head());
     while next <= span.through.decision {
         let (first, mut records) = (next, Vec::with_capacity(FILE_BYTES));
         while next <= span.through.decision && records.len() < FILE_BYTES {
             let run = source.stored.run(next, span.through.decision, RUN_BYTES)?;
             records.extend_from_slice(&run.bytes);
             next = run.last + 1;
-            steps.done(source.stored.head());
+            steps.borrow_mut().done(source.stored.head());
         }
         archive.file(&format!("{LOG}{first:020}"), &records)?;
-        steps.done(source.stored.head());
+        steps.borrow_mut().done(source.stored.head());
         fail_point(Point::Backup);
-        progress(next - 1);
     }
     let mut notes = checkpoints::kept(&source.dir)?;
     notes.extend(source.checkpoint.clone());

@@ -96,6 +96,7 @@ pub async fn serve(
         engine,
         uploads: Semaphore::new(limits.uploads),
         upkeep: Arc::new(Semaphore::new(limits.upkeep)),
+        moves: Arc::new(Semaphore::new(1)),
         limits: limits.clone(),
         bench_route,
         metrics: metrics.clone(),

@@ -54,6 +54,7 @@ pub use guest_query::{GuestQueries, GuestQueryError};
 pub use limits::ProjectionLimits;
 pub use operate::OperateError;
 pub use pasts::{PastError, PastStatus};
+pub use proof::ProofError;
 pub use query::{Filter, QueryError, RowsQuery, page, parse_fields, parse_order};
 pub use read_model::{Count, Explain, PageError, ReadModel, Row, RowsPage};
 pub use replay::replay;

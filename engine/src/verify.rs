@@ -20,7 +20,7 @@ use crate::storage::data_dir::DataDir;
 use crate::storage::log::{Chain, Head, OpenError, Stored};
 use crate::storage::read_models::{self, checkpoint_of};
 
-pub use pace::Pace;
+pub use pace::{Aside, Pace};
 pub use report::{Compared, Fault, Place, Report};
 use walk::{Expected, Mark, Walk};
 
@@ -121,7 +121,8 @@ pub fn verify(
         let (decision, events) = (walk.chain.head.decision, walk.report.events);
         let of = subject.stored.end();
         let events_per_second = rate(events, since);
-        if !progress(&Progress { decision, events, of, events_per_second }) {
+        let progressed = Progress { decision, events, of, events_per_second };
+        if !steps.aside(|| progress(&progressed)) {
             return Err("nobody waits for it any more".into());
         }
         steps.done(subject.stored.head());

@@ -4,12 +4,15 @@
 mod crashes;
 mod deaths;
 mod rejections;
+mod slow;
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, flights};
+use crate::harness::{
+    Answer, Server, account, account_with_overdraft, counting, counting_otherwise, flights,
+};
 use crate::projections::fly;
 use crate::verify::{factum, text};
 
@@ -91,12 +94,12 @@ fn flight(number: u64) -> String {
     format!("/v1/aggregates/flight/UA-{number}-20130101-EWR-0515")
 }
 
-fn depart(server: &Server, number: u64, key: &str) -> crate::harness::Answer {
+fn depart(server: &Server, number: u64, key: &str) -> Answer {
     let path = format!("{}/commands/depart", flight(number));
     server.client.post_with(&path, &json!({"delay_minutes": 2}), &[("idempotency-key", key)])
 }
 
-fn follow(server: &Server, after: u64) -> crate::harness::Answer {
+fn follow(server: &Server, after: u64) -> Answer {
     let path = format!("/v1/events?after={after}&follow=false");
     server.client.get_with(&path, &[("accept", "application/x-ndjson")])
 }
@@ -257,12 +260,16 @@ fn needs_what_is_out_of_reach(server: &Server) {
         ("a retry", depart(server, 3, "UA-3-20130101-EWR-0515-depart")),
         ("a backup", client.get("/v1/backup")),
     ] {
-        let needed = answer.json["needed"].clone();
-        let detail = answer.problem(503, "archived");
-        assert!(detail.contains("are archived in") && detail.contains("--archive-dir"), "{detail}");
-        assert!(needed["last_decision"].as_u64() >= needed["first_decision"].as_u64(), "{what}");
-        assert!(needed["file"].as_str().is_some_and(|file| file.contains("/archive/")), "{needed}");
+        is_out_of_reach(answer, what);
     }
+}
+
+fn is_out_of_reach(answer: Answer, what: &str) {
+    let needed = answer.json["needed"].clone();
+    let detail = answer.problem(503, "archived");
+    assert!(detail.contains("are archived in") && detail.contains("--archive-dir"), "{detail}");
+    assert!(needed["last_decision"].as_u64() >= needed["first_decision"].as_u64(), "{what}");
+    assert!(needed["file"].as_str().is_some_and(|file| file.contains("/archive/")), "{needed}");
 }
 
 fn what_is_newer_goes_on(server: &Server, events: &[Value], cut: u64, decision: u64) {
@@ -292,6 +299,42 @@ fn what_is_newer_goes_on(server: &Server, events: &[Value], cut: u64, decision: 
     assert_eq!(client.get("/v1/events?limit=1&direction=backward").ok().json["head"], events.len());
     let noted = json!({"events": [{"type": "Noted", "data": {}}]});
     client.post("/v1/streams/note-1/events", &noted).ok();
+}
+
+/// It was answered that the module is broken, or that it differs, while nobody could know.
+#[test]
+fn a_version_that_must_read_what_is_out_of_reach_is_not_called_broken() {
+    let place = Place::new();
+    let server = place.start();
+    server.install(account());
+    server.install(counting());
+    server.client.post("/v1/aggregates/account/1/commands/open", &json!({"owner": "Ann"})).ok();
+    let counted = json!({"events": [{"type": "Counted", "data": {}}]});
+    server.client.post("/v1/streams/thing-1/events", &counted).ok();
+    pad(&server);
+    for component in [account_with_overdraft(), counting_otherwise()] {
+        server.client.upload(component).ok();
+    }
+    assert!(archive(&server, &[])["through_position"].as_u64() >= Some(2));
+    server.stop();
+    std::fs::rename(place.path("archive"), place.path("elsewhere")).expect("moves");
+
+    let server = place.start();
+    is_out_of_reach(server.client.activate("account", "1.1.0"), "a fold");
+    is_out_of_reach(server.client.activate("counting", "1.3.0"), "a proof");
+    std::fs::remove_dir_all(place.path("archive")).ok();
+    std::fs::rename(place.path("elsewhere"), place.path("archive")).expect("moves");
+    server.client.activate("account", "1.1.0").ok();
+    server.client.activate("counting", "1.3.0").problem(422, "activation_refused");
+}
+
+/// Fills files with events that no module wants.
+fn pad(server: &Server) {
+    for number in 0..400 {
+        let event = json!({"type": "Padded", "data": {"text": "x".repeat(1000)}});
+        let events = json!({"events": vec![event; 2]});
+        server.client.post(&format!("/v1/streams/pad-{number}/events"), &events).ok();
+    }
 }
 
 #[test]

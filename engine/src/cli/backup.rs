@@ -128,7 +128,7 @@ async fn offline(
         };
         let span = backup::span(&source, after).map_err(text)?;
         let out = bar.wrap_write(out);
-        backup::write(&source, span, Pace::ALONE, out, |_| {}).map_err(text)
+        backup::write(&source, span, Pace::ALONE, out).map_err(text)
     })
     .await
 }

@@ -103,6 +103,10 @@ pub(super) struct ServeArgs {
     /// Time after which is looked whether files are to be archived, in seconds
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     archive_check_seconds: Option<u64>,
+    /// Time that erasing what refused commands said waits for a backup or a verification that is
+    /// under way, in seconds; then that ends with an error
+    #[arg(long, value_name = "SECONDS")]
+    erase_wait_seconds: Option<u64>,
     /// Bytes of one file of the log, after which it is closed
     #[arg(long, value_name = "BYTES")]
     segment_bytes: Option<u64>,
@@ -232,6 +236,9 @@ fn options(args: &ServeArgs, compiler: CompilerProgram) -> Options {
     options.archive.rejections = args.retain_rejections_days.map(|days| DAY * days);
     if let Some(seconds) = args.archive_check_seconds {
         options.archive.every = Duration::from_secs(seconds);
+    }
+    if let Some(seconds) = args.erase_wait_seconds {
+        options.archive.erase_wait = Duration::from_secs(seconds);
     }
     options.safe_mode = args.safe_mode;
     if args.refuse_wasi {

@@ -24,6 +24,8 @@ pub(super) struct App {
     pub(super) uploads: Semaphore,
     /// Answers at a time that take reading the whole log.
     pub(super) upkeep: Arc<Semaphore>,
+    /// Answers at a time that move files: one.
+    pub(super) moves: Arc<Semaphore>,
 }
 
 /// The state of the router.

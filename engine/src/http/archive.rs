@@ -92,7 +92,7 @@ async fn answer(
     work: impl FnOnce(&Archiver, Moved<'_>) -> Result<(), ArchiveError> + Send + 'static,
 ) -> Answer {
     let archiver = Arc::clone(app.engine.archiver());
-    let body = upkeep::body(app, "archive", move |sink| {
+    let body = upkeep::body(app, &app.moves, "archive", move |sink| {
         let moved = work(&archiver, &mut |file| sink.send(line("moved", &file)));
         let last = match moved {
             Ok(()) => line("archive", &archiver.view()),

@@ -10,6 +10,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use serde::Deserialize;
 
+use crate::archive::Reading;
 use crate::backup::{BackupError, Source, span, write};
 
 use super::answer::{Answer, with_position};
@@ -58,22 +59,18 @@ pub(super) async fn post(State(app): State<Shared>, request: Request) -> Answer 
 }
 
 async fn answer(app: &App, Wanted { after, without }: Wanted) -> Answer {
-    let (engine, archiver) = (Arc::clone(&app.engine), Arc::clone(app.engine.archiver()));
-    let (pace, erasures) = (engine.upkeep(), archiver.erasures());
+    let (engine, pace) = (Arc::clone(&app.engine), app.engine.upkeep());
     let begun = blocking(move || {
+        let reading = engine.archiver().reading();
         let source = Source { without, ..engine.backup_source()? };
         let span = span(&source, after)?;
-        Ok((source, span))
+        Ok((reading, source, span))
     });
-    let (source, span) = begun.await?;
+    let (reading, source, span) = begun.await?;
     let (position, decision) = (span.through.position, span.through.decision);
-    let body = upkeep::body(app, "backup", move |sink| {
-        let _still = archiver.hold();
-        if archiver.erasures() != erasures {
-            return sink.break_off("refused commands were erased meanwhile; take it again".into());
-        }
-        let out = Pieces { sink, piece: Vec::with_capacity(PIECE_BYTES) };
-        if let Err(error) = write(&source, span, pace, out, |_| {}) {
+    let body = upkeep::body(app, &app.upkeep, "backup", move |sink| {
+        let out = Pieces { sink, reading, piece: Vec::with_capacity(PIECE_BYTES) };
+        if let Err(error) = write(&source, span, pace, out) {
             if !matches!(error, BackupError::Io(_)) {
                 tracing::error!(%error, "a backup was broken off");
             }
@@ -93,6 +90,7 @@ async fn answer(app: &App, Wanted { after, without }: Wanted) -> Answer {
 /// Gathers what is written to pieces worth sending.
 struct Pieces<'s> {
     sink: &'s Sink,
+    reading: Reading,
     piece: Vec<u8>,
 }
 
@@ -107,6 +105,9 @@ impl Write for Pieces<'_> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        if !self.reading.is_whole() {
+            return Err(io::Error::other(Reading::BROKEN));
+        }
         let piece = std::mem::take(&mut self.piece);
         let is_read = piece.is_empty() || self.sink.send(Bytes::from(piece));
         if is_read { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }

@@ -90,7 +90,7 @@ kinds! {
     BODY_CUT_SHORT = "body_cut_short", BAD_REQUEST, PASSING, "The body ended before its end";
     STILL_RUNNING = "still_running", CONFLICT, PASSING, "A command with this key is still running";
     UPKEEP_RUNNING = "upkeep_running", CONFLICT, PASSING,
-        "A backup or a verification is under way";
+        "A backup, a verification or a move is under way";
     NO_ARCHIVE = "no_archive", CONFLICT, LASTING, "The server has no archive directory";
     ARCHIVE_TAKEN = "archive_taken", CONFLICT, LASTING,
         "The archive has another file of this name";

@@ -354,6 +354,7 @@ impl From<ActivateError> for Problem {
             ActivateError::Clash(_) => Self::new(&ACTIVATION_CLASH, detail),
             ActivateError::Refused(_) => Self::new(&ACTIVATION_REFUSED, detail),
             ActivateError::Broken(_) => Self::new(&MODULE_BROKEN, detail),
+            ActivateError::Unreadable(error) => error.into(),
             ActivateError::Log(AppendError::NotAccepted(refusal)) => refusal.into(),
             ActivateError::Log(_) => Self::new(&OUTCOME_UNKNOWN, detail),
         }

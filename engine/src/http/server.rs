@@ -101,7 +101,8 @@ pub(super) async fn run(
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header_read_timeout)
             .max_buf_size(limits.header_bytes)
-            .pipeline_flush(true)
+            // One buffer of so many bytes: what is written to many at once is mostly small.
+            .writev(false)
             .serve_connection(TokioIo::new(Taken::new(stream, limits.write_timeout)), service);
         let connection = graceful.watch(connection);
         connections.spawn(async move {

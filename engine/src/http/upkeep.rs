@@ -1,5 +1,5 @@
-//! Answers that take reading the whole log: written by a thread of their own, as fast as they are
-//! read, a bounded number at a time.
+//! Answers that take reading the whole log or moving its files: written by a thread of their own,
+//! as fast as they are read, a bounded number of a kind at a time.
 
 use std::io;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::app::App;
@@ -39,18 +40,18 @@ impl Sink {
     }
 }
 
-/// The body that some work writes.
+/// The body that some work writes, once there is a place for it.
 pub(super) async fn body(
     app: &App,
+    places: &Arc<Semaphore>,
     name: &'static str,
     work: impl FnOnce(&Sink) + Send + 'static,
 ) -> Result<Body, Problem> {
-    let place = Arc::clone(&app.upkeep).acquire_owned();
+    let place = Arc::clone(places).acquire_owned();
     // The semaphore is never closed.
     let permit = tokio::time::timeout(JUST_ENDED, place).await.ok().and_then(Result::ok);
     let permit = permit.ok_or_else(|| {
-        let most = app.limits.upkeep;
-        let detail = format!("{most} at a time may read the whole log (upkeep); try again later");
+        let detail = format!("there is no place for another {name}; try again later");
         Problem::new(&UPKEEP_RUNNING, detail)
     })?;
     let (sink, pieces) = channel(AHEAD);

@@ -9,6 +9,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use serde::Deserialize;
 
+use crate::archive::Reading;
 use crate::checkpoints::PublicKey;
 use crate::clock::Stopwatch;
 use crate::verify::{Kept, Progress, read_kept, verify};
@@ -40,21 +41,21 @@ pub(super) async fn post(State(app): State<Shared>, request: Request) -> Answer 
     let text = read_json(&parts.headers, body, &app.limits).await?;
     let against = against(&text)?;
     let (engine, pace) = (Arc::clone(&app.engine), app.engine.upkeep());
-    let body = upkeep::body(&app, "verify", move |sink| {
-        let archiver = Arc::clone(engine.archiver());
-        let _still = archiver.hold();
+    let body = upkeep::body(&app, &app.upkeep, "verify", move |sink| {
+        let reading = engine.archiver().reading();
         let subject = engine.subject();
         drop(engine);
         let mut said = Stopwatch::start();
         let verified = verify(&subject, against, pace, |progress| {
             if said.elapsed() < EVERY {
-                return sink.is_read();
+                return sink.is_read() && reading.is_whole();
             }
             said = Stopwatch::start();
-            sink.send(line("progress", &view(progress)))
+            sink.send(line("progress", &view(progress))) && reading.is_whole()
         });
         match verified {
             Ok(report) => drop(sink.send(line("report", &report))),
+            Err(_) if !reading.is_whole() => sink.break_off(Reading::BROKEN.into()),
             Err(reason) => sink.break_off(reason),
         }
     })

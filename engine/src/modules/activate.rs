@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use super::check::{Check, CheckError, CheckReport};
+use super::check::{Check, CheckReport};
 use super::{ModuleVersion, Modules};
 use crate::commands::{ActiveModule, Meter, Routes};
 use crate::decision::{ActivationRecord, Draft, Hash};
 use crate::faults::{Mutant, Point, fail_point, is_on};
 use crate::names::Name;
-use crate::projections::Maker;
-use crate::runtime::GuestLimits;
+use crate::projections::{Maker, ProofError};
+use crate::runtime::{GuestError, GuestLimits};
 use crate::schemas::Schemas;
-use crate::storage::log::AppendError;
+use crate::storage::log::{AppendError, ReadError};
 
 /// What an activation did.
 #[derive(Clone, Debug)]
@@ -44,6 +44,8 @@ pub enum ActivateError {
     Broken(String),
     /// It is not pure, or its states are not those of the version before.
     Refused(String),
+    /// What it must be tried on cannot be read.
+    Unreadable(ReadError),
     /// The log did not take the record.
     Log(AppendError),
 }
@@ -57,6 +59,9 @@ impl std::fmt::Display for ActivateError {
             }
             Self::Clash(reason) | Self::Broken(reason) => f.write_str(reason),
             Self::Refused(reason) => write!(f, "the version cannot become active: {reason}"),
+            Self::Unreadable(error) => {
+                write!(f, "the version cannot be tried on what is recorded: {error}")
+            }
             Self::Log(AppendError::NotAccepted(refusal)) => refusal.fmt(f),
             Self::Log(_) => f.write_str("whether it was recorded is unknown; ask which is active"),
         }
@@ -64,6 +69,27 @@ impl std::fmt::Display for ActivateError {
 }
 
 impl std::error::Error for ActivateError {}
+
+impl From<GuestError> for ActivateError {
+    fn from(error: GuestError) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
+impl From<ReadError> for ActivateError {
+    fn from(error: ReadError) -> Self {
+        Self::Unreadable(error)
+    }
+}
+
+impl From<ProofError> for ActivateError {
+    fn from(error: ProofError) -> Self {
+        match error {
+            ProofError::Refused(reason) => Self::Refused(reason),
+            ProofError::Unreadable(error) => Self::Unreadable(error),
+        }
+    }
+}
 
 impl Modules {
     /// Activates a version, or deactivates the module where none is given. Commands go on: those
@@ -184,14 +210,10 @@ impl Modules {
         let before = before.as_ref().map(|(before, component)| (*before, component));
         let log = &self.base.log;
         let check = Check::new((version, &component), before, log, self.base.checks);
-        let mut report = check.run().map_err(|error| match error {
-            CheckError::Refused(reason) => ActivateError::Refused(reason),
-            CheckError::Unreadable(reason) => ActivateError::Broken(reason),
-        })?;
+        let mut report = check.run()?;
         let (manifest, digest) = (version.manifest.clone(), version.digest);
         let maker = Maker { manifest, component: component.clone(), digest };
-        let proved = self.projections.prove(&maker, &|digest| self.maker(digest));
-        report.projections = proved.map_err(ActivateError::Refused)?;
+        report.projections = self.projections.prove(&maker, &|digest| self.maker(digest))?;
         let module = &version.manifest.name;
         for found in &report.not_folding {
             let (stream, reason) = (&found.stream, &found.reason);

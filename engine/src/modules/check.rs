@@ -13,14 +13,14 @@ use std::cell::RefCell;
 use bytes::Bytes;
 
 use self::difference::{difference, difference_of, is_same};
-use super::ModuleVersion;
+use super::{ActivateError, ModuleVersion};
 use crate::decision::{CommandRecord, Decision, Kind, parse};
 use crate::event::guest_data;
 use crate::manifest::AggregateManifest;
 use crate::names::Name;
 use crate::query::{Query, QueryItem};
 use crate::runtime::{Command, Component, Context, Event, GuestError, Instance, Live, State};
-use crate::storage::log::{Direction, FindError, Log, ReadError};
+use crate::storage::log::{Direction, Log, ReadError};
 
 /// How much a check looks at. Each has a default with a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,27 +71,6 @@ pub struct NotFolding {
     pub reason: String,
 }
 
-/// Why a version may not become active.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum CheckError {
-    /// It is not pure, or disagrees with the version before.
-    Refused(String),
-    /// The log cannot be read.
-    Unreadable(String),
-}
-
-impl From<GuestError> for CheckError {
-    fn from(error: GuestError) -> Self {
-        Self::Refused(error.to_string())
-    }
-}
-
-impl From<ReadError> for CheckError {
-    fn from(error: ReadError) -> Self {
-        Self::Unreadable(error.to_string())
-    }
-}
-
 /// A version under check, and the one it would replace.
 pub(super) struct Check<'a> {
     version: &'a ModuleVersion,
@@ -125,7 +104,7 @@ impl<'a> Check<'a> {
     }
 
     /// Looks at everything there is to look at.
-    pub(super) fn run(&self) -> Result<CheckReport, CheckError> {
+    pub(super) fn run(&self) -> Result<CheckReport, ActivateError> {
         let mut report = CheckReport::default();
         for aggregate in &self.version.manifest.aggregates {
             self.try_commands(aggregate, &mut report)?;
@@ -147,7 +126,7 @@ impl<'a> Check<'a> {
         &self,
         aggregate: &AggregateManifest,
         report: &mut CheckReport,
-    ) -> Result<(), CheckError> {
+    ) -> Result<(), ActivateError> {
         let stream = format!("{}-sample", aggregate.name);
         let context = Context {
             stream_id: &stream,
@@ -181,11 +160,11 @@ impl<'a> Check<'a> {
         &self,
         what: impl Fn() -> String,
         call: impl Fn(&mut Instance) -> Result<T, GuestError>,
-    ) -> Result<(), CheckError> {
+    ) -> Result<(), ActivateError> {
         let first = self.one.borrow_mut().call(&call)?;
         if let Err(GuestError::Limit(limit)) = &first {
             let reason = format!("asked for {}, it exceeded its limit {}", what(), limit.name());
-            return Err(CheckError::Refused(reason));
+            return Err(ActivateError::Refused(reason));
         }
         let elsewhere = self.other.borrow_mut().call(&call)?;
         // After a trap there is no second time, nor where each call has its own instance.
@@ -196,7 +175,7 @@ impl<'a> Check<'a> {
             (again, "one instance answers differently the second time"),
         ] {
             let Some(answer) = answer.filter(|answer| !is_same(&first, answer)) else { continue };
-            return Err(CheckError::Refused(format!(
+            return Err(ActivateError::Refused(format!(
                 "it has hidden state: asked for {}, {place}: {}",
                 what(),
                 difference(&format!("{first:?}"), &format!("{answer:?}"))
@@ -206,19 +185,15 @@ impl<'a> Check<'a> {
     }
 
     /// Streams with the newest events, then others by name.
-    fn newest_streams(&self, aggregate: &AggregateManifest) -> Result<Vec<String>, CheckError> {
-        let unreadable = |reason: String| CheckError::Unreadable(reason);
-        let category =
-            Name::parse(&aggregate.name).map_err(|error| unreadable(error.to_string()))?;
+    fn newest_streams(&self, aggregate: &AggregateManifest) -> Result<Vec<String>, ActivateError> {
+        let category = Name::parse(&aggregate.name)
+            .map_err(|error| ActivateError::Broken(error.to_string()))?;
         let item = QueryItem { categories: vec![category], ..QueryItem::default() };
         let newest = self.log.head().position;
         let found = self
             .log
             .find(&Query { items: vec![item] }, (newest, 1), self.limits.newest_events)
-            .map_err(|error| match error {
-                FindError::TooWide => unreadable("the index took too many steps".into()),
-                FindError::Index(error) => unreadable(error.to_string()),
-            })?;
+            .map_err(ReadError::from)?;
         let mut streams: Vec<String> = Vec::new();
         let mut before = None;
         for (_, decision) in found.hits {
@@ -257,7 +232,7 @@ impl<'a> Check<'a> {
         stream: &str,
         records: &[Bytes],
         report: &mut CheckReport,
-    ) -> Result<(), CheckError> {
+    ) -> Result<(), ActivateError> {
         let decisions: Vec<_> = records
             .iter()
             .map(|record| parse(record))
@@ -285,7 +260,7 @@ impl<'a> Check<'a> {
         report.streams += 1;
         report.events += all.len();
         if let Some(differs) = difference_of(in_parts.as_ref(), at_once.as_ref()) {
-            return Err(CheckError::Refused(format!(
+            return Err(ActivateError::Refused(format!(
                 "it has hidden state, or its evolve depends on how events are cut into batches: \
                  two fresh instances fold the stream {stream} to different states: {differs}"
             )));
@@ -304,7 +279,7 @@ impl<'a> Check<'a> {
         aggregate: &str,
         record: &CommandRecord<'_>,
         state: Option<&State>,
-    ) -> Result<(), CheckError> {
+    ) -> Result<(), ActivateError> {
         let asked = Command { id: record.command_id, name: record.command, data: record.data };
         let recorded = &record.context;
         let context = Context {
@@ -331,7 +306,7 @@ impl<'a> Check<'a> {
         all: &[Event<'_>],
         state: Option<&State>,
         report: &mut CheckReport,
-    ) -> Result<(), CheckError> {
+    ) -> Result<(), ActivateError> {
         let Some((before, live)) = &self.before else { return Ok(()) };
         let name = aggregate.name.as_str();
         let same = before
@@ -346,7 +321,7 @@ impl<'a> Check<'a> {
         let Ok(theirs) = fold(live, name, None, all) else { return Ok(()) };
         report.compared += 1;
         let Some(differs) = difference_of(theirs.as_ref(), state) else { return Ok(()) };
-        Err(CheckError::Refused(format!(
+        Err(ActivateError::Refused(format!(
             "its state of the stream {stream} differs from that of version {}, and both say \
              state version {}: {differs}; give the new state a higher state version, or fold to \
              the same bytes",

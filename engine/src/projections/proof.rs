@@ -8,7 +8,23 @@ use super::files::Use;
 use super::install::maker_of;
 use super::{FindMaker, Maker, Projections, Sample, collections};
 use crate::manifest::ProjectionManifest;
+use crate::storage::log::ReadError;
 use crate::storage::read_models::Collection;
+
+/// Why a module version may not go on with what another made.
+#[derive(Clone, Debug)]
+pub enum ProofError {
+    /// They are not the same, or cannot be compared: a sentence that says how, or why.
+    Refused(String),
+    /// The events to compare them by cannot be read.
+    Unreadable(ReadError),
+}
+
+impl From<ReadError> for ProofError {
+    fn from(error: ReadError) -> Self {
+        Self::Unreadable(error)
+    }
+}
 
 impl Projections {
     /// Whether a module version may go on where another is, for each of its projections whose
@@ -16,8 +32,8 @@ impl Projections {
     /// of how many of them documents were compared.
     ///
     /// # Errors
-    /// A sentence that names the projection and what differs.
-    pub fn prove(&self, maker: &Maker, find: FindMaker<'_>) -> Result<usize, String> {
+    /// [`ProofError`].
+    pub fn prove(&self, maker: &Maker, find: FindMaker<'_>) -> Result<usize, ProofError> {
         let mut compared = 0;
         for spec in &maker.manifest.projections {
             let Some((before, old)) = self.maker_before(spec, find) else { continue };
@@ -47,13 +63,13 @@ impl Projections {
         &self,
         (before, old): (&Maker, &ProjectionManifest),
         (after, new): (&Maker, &ProjectionManifest),
-    ) -> Result<bool, String> {
+    ) -> Result<bool, ProofError> {
         let differs = |what: &str| {
-            Err(format!(
+            Err(ProofError::Refused(format!(
                 "projection {} version {} {what} than in version {} of the module, which made its \
                  documents; raise the projection's version, and it is built beside",
                 new.name, new.version, before.manifest.version
-            ))
+            )))
         };
         let set = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
         if set(&old.event_types) != set(&new.event_types)

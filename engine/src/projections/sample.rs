@@ -8,12 +8,13 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::batch::{self, Wanted, own};
+use super::proof::ProofError;
 use super::settings::Settings;
 use crate::manifest::ProjectionManifest;
 use crate::names::{EventType, Name};
 use crate::query::{Query, QueryItem};
 use crate::runtime::{Change, Component, Live, ReadModelLook};
-use crate::storage::log::{FindError, Log};
+use crate::storage::log::{Log, ReadError};
 use crate::subscriptions::Records;
 
 /// Records of one call of the guest. 64: several calls, so that it reads what it wrote.
@@ -30,13 +31,13 @@ impl Sample {
     /// The records of the first events that any of some projections wants, up to a number each.
     ///
     /// # Errors
-    /// A sentence, when the log cannot be read.
-    pub fn of(log: &Log, specs: &[&ProjectionManifest], events: usize) -> Result<Self, String> {
+    /// [`ProofError`].
+    pub fn of(log: &Log, specs: &[&ProjectionManifest], events: usize) -> Result<Self, ProofError> {
         let mut decisions = BTreeSet::new();
         for spec in specs {
             decisions.extend(first_wanted(log, spec, events)?);
         }
-        let read = |decision| log.record(decision).map_err(|error| error.to_string());
+        let read = |decision| log.record(decision);
         let records = decisions.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
         Ok(Self(records.into_iter().flatten().collect()))
     }
@@ -76,12 +77,12 @@ pub(super) fn text(error: impl std::fmt::Display) -> String {
 }
 
 /// The decisions of the first events that a projection wants.
-fn first_wanted(log: &Log, spec: &ProjectionManifest, most: usize) -> Result<Vec<u64>, String> {
+fn first_wanted(log: &Log, spec: &ProjectionManifest, most: usize) -> Result<Vec<u64>, ProofError> {
     let last = log.head().decision;
     if spec.event_types.is_empty() && spec.categories.is_empty() {
         return Ok((1..=last).take(most).collect());
     }
-    let said = |error: crate::names::NameError| error.to_string();
+    let said = |error: crate::names::NameError| ProofError::Refused(error.to_string());
     let types = spec.event_types.iter().map(|name| EventType::parse(name).map_err(said));
     let categories = spec.categories.iter().map(|name| Name::parse(name).map_err(said));
     let item = QueryItem {
@@ -90,11 +91,7 @@ fn first_wanted(log: &Log, spec: &ProjectionManifest, most: usize) -> Result<Vec
         ..QueryItem::default()
     };
     let range = (1, log.head().position);
-    let found =
-        log.find(&Query { items: vec![item] }, range, most).map_err(|error| match error {
-            FindError::TooWide => "the index took too many steps".to_owned(),
-            FindError::Index(error) => error.to_string(),
-        })?;
+    let found = log.find(&Query { items: vec![item] }, range, most).map_err(ReadError::from)?;
     Ok(found.hits.into_iter().map(|(_, decision)| decision).collect())
 }
 

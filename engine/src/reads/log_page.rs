@@ -6,7 +6,7 @@ use crate::decision::Decision;
 use crate::decision::format::parse_header;
 use crate::event::RecordedEvent;
 use crate::query::Query;
-use crate::storage::log::{Direction, FindError, Log, ReadError};
+use crate::storage::log::{Direction, Log, ReadError};
 
 /// Reads a page of the events that match a query.
 ///
@@ -107,7 +107,7 @@ impl<T: Take> Page<T> {
             Direction::Forward => ((self.first, self.last), -1),
             Direction::Backward => ((self.last, self.first), 1),
         };
-        let found = log.find(query, range, self.budget.limits.events).map_err(unreadable)?;
+        let found = log.find(query, range, self.budget.limits.events)?;
         for hits in found.hits.chunk_by(|a, b| a.1 == b.1) {
             let Some((_, number)) = hits.first().filter(|_| !self.budget.is_spent()) else { break };
             let record = log.record(*number)?.ok_or_else(|| missing(*number))?;
@@ -155,13 +155,6 @@ impl<T: Take> Page<T> {
                 PageEnd { head: self.last, next: (at > self.first).then_some(at) }
             }
         }
-    }
-}
-
-fn unreadable(error: FindError) -> ReadError {
-    match error {
-        FindError::TooWide => ReadError::Unavailable("a search took too many steps".into()),
-        FindError::Index(error) => error.into(),
     }
 }
 

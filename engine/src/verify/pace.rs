@@ -1,5 +1,7 @@
 //! How much of a core work may take beside commands.
 
+use std::cell::RefCell;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use crate::clock::Stopwatch;
@@ -45,6 +47,14 @@ pub struct Steps {
 }
 
 impl Steps {
+    /// Waits for somebody else, which is no work.
+    pub fn aside<T>(&mut self, wait: impl FnOnce() -> T) -> T {
+        self.worked += self.since.elapsed();
+        let waited_for = wait();
+        self.since = Stopwatch::start();
+        waited_for
+    }
+
     /// A step is done: rests for it and those before it, if the log grew meanwhile. A step may be
     /// shorter than what commands leave between them, so what is not rested for is still owed.
     pub fn done(&mut self, head: Option<Head>) {
@@ -59,5 +69,58 @@ impl Steps {
             }
         }
         self.since = Stopwatch::start();
+    }
+}
+
+/// Where work writes to: what takes what is written is waited for.
+#[derive(Debug)]
+pub struct Aside<'s, W> {
+    /// What takes it.
+    pub out: W,
+    /// The work.
+    pub steps: &'s RefCell<Steps>,
+}
+
+impl<W: Write> Write for Aside<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.steps.borrow_mut().aside(|| self.out.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.steps.borrow_mut().aside(|| self.out.flush())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A reader that takes its time.
+    struct Slow(Duration);
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            std::thread::sleep(self.0);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            std::thread::sleep(self.0);
+            Ok(())
+        }
+    }
+
+    /// A backup rested for the time that its client took, as if that were its own.
+    #[test]
+    fn waiting_for_a_reader_is_no_work() {
+        let all = Stopwatch::start();
+        let steps = RefCell::new(Pace::default().begin(None));
+        let wait = Duration::from_millis(50);
+        let mut out = Aside { out: Slow(wait), steps: &steps };
+        out.write_all(b"a piece").expect("is taken");
+        out.flush().expect("is taken");
+        let steps = steps.into_inner();
+        let worked = steps.worked + steps.since.elapsed();
+        assert!(worked + 2 * wait <= all.elapsed(), "{worked:?}");
     }
 }

@@ -9,7 +9,7 @@ use crate::verify::{copy, factum, text};
 
 const SECRET: &str = "somebody-by-name";
 
-fn rejected(server: &Server) -> Vec<Value> {
+pub fn rejected(server: &Server) -> Vec<Value> {
     let page = server.client.get("/v1/decisions?outcome=rejected").ok().json;
     page["decisions"].as_array().expect("a list").clone()
 }

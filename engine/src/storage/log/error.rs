@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::archive::OutOfReach;
 use crate::decision::format::Damage;
-use crate::storage::index::{IndexError, IndexLimits};
+use crate::storage::index::{FindError, IndexError, IndexLimits};
 
 /// What the log may use. Each has a default with a reason.
 #[derive(Clone, Debug)]
@@ -110,6 +110,15 @@ impl From<IndexError> for ReadError {
         match error {
             IndexError::Unavailable(_) => Self::Unavailable(error.to_string()),
             IndexError::Damaged(_) => Self::Damaged(error.to_string()),
+        }
+    }
+}
+
+impl From<FindError> for ReadError {
+    fn from(error: FindError) -> Self {
+        match error {
+            FindError::TooWide => Self::Unavailable("a search took too many steps".into()),
+            FindError::Index(error) => error.into(),
         }
     }
 }

@@ -17,7 +17,6 @@ use crate::names::{StreamId, Tag};
 use crate::query::{Query, QueryItem};
 use crate::storage::disk::Disk;
 use crate::storage::disk::simulated::Simulated;
-use crate::storage::index::FindError;
 use crate::storage::log::{Chain, Direction, Log, LogLimits, OpenError, ReadError};
 use crate::storage::read_models::{
     Checkpoint, Collection, ReadModelError, ReadModelFile, RowChange, WriteError,
@@ -157,10 +156,7 @@ impl Store {
         for (tag, positions) in &fold.tags {
             let tags = vec![Tag::parse(tag).expect("valid")];
             let query = Query { items: vec![QueryItem { tags, ..QueryItem::default() }] };
-            let found = match self.log.find(&query, (1, u64::MAX), ALL) {
-                Err(FindError::Index(error)) => return Err(error.into()),
-                found => found.expect("finds"),
-            };
+            let found = self.log.find(&query, (1, u64::MAX), ALL)?;
             assert!(found.hits.iter().map(|hit| hit.0).eq(positions.iter().copied()), "{tag}");
         }
         for (id, decision) in &fold.commands {
