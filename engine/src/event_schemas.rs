@@ -362,22 +362,14 @@ fn first_fault(schema: &EventSchema, event: &RecordedEvent<'_>) -> Option<(u64, 
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::event::JSON;
+    use crate::decision::samples;
     use crate::storage::disk::Disk;
     use crate::storage::disk::simulated::{Call, Simulated};
     use crate::storage::log::LogLimits;
     use crate::tasks::Spawner;
 
     fn event(data: &str) -> NewEvent {
-        NewEvent {
-            event_type: EventType::parse("Paid").expect("valid"),
-            schema_version: 1,
-            content_type: JSON.into(),
-            data: data.into(),
-            tags: Vec::new(),
-            time_ms: None,
-            origin: None,
-        }
+        NewEvent { data: data.into(), ..samples::event("Paid") }
     }
 
     #[tokio::test(flavor = "multi_thread")]
