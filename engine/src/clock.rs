@@ -1,22 +1,52 @@
 //! The only place that reads the time and the system's randomness.
 #![expect(clippy::disallowed_methods, reason = "this is the one place that reads the time")]
 
+mod steady;
+
 use std::cell::Cell;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use rustix::time::{ClockId, clock_gettime};
+
+pub use steady::JumpLimits;
+use steady::{Reading, Steady};
 
 /// Tells the time in milliseconds since 1970. Cheap to clone; a test may give its own.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> u64 + Send + Sync>);
 
 impl Clock {
-    /// The machine's clock.
+    /// The machine's clock, as [`Clock::steady`] with the default limits.
     #[must_use]
     pub fn system() -> Self {
-        Self::new(|| {
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        Self::steady(JumpLimits::default())
+    }
+
+    /// The machine's clock, which is not believed at once when it jumps: meanwhile times go on as
+    /// if it had not. A recorded time never goes back, so a clock that was ten years ahead for a
+    /// moment would leave its mark for ten years.
+    #[must_use]
+    pub fn steady(limits: JumpLimits) -> Self {
+        let steady = Mutex::new(Steady::new(limits, read()));
+        Self::new(move || {
+            let (now_ms, notice) = steady.lock().tell(read());
+            notice.into_iter().for_each(|notice| notice.log(&limits));
+            now_ms
         })
+    }
+
+    /// Says so if the newest record of a log is from far ahead of the clock.
+    pub(crate) fn warn_if_behind(&self, newest_ms: u64) {
+        let behind = Duration::from_millis(newest_ms.saturating_sub(self.now_ms()));
+        if behind > JumpLimits::default().jump {
+            tracing::warn!(
+                ?behind,
+                "the machine's clock is behind the newest record; recorded times never go back, so \
+                 they stand still until it has caught up"
+            );
+        }
     }
 
     /// A clock of the caller's.
@@ -29,6 +59,25 @@ impl Clock {
     pub fn now_ms(&self) -> u64 {
         (self.0)()
     }
+}
+
+/// What the machine's clock shows, in milliseconds since 1970.
+fn system_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    ms.saturating_add_signed(crate::faults::clock_off_ms())
+}
+
+/// What it shows, and the time that passed by the clock that nobody sets. Where the system has one,
+/// that is one that goes on while the machine sleeps.
+fn read() -> Reading {
+    #[cfg(target_os = "linux")]
+    let id = ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    let id = ClockId::Monotonic;
+    let passed = Duration::try_from(clock_gettime(id)).unwrap_or_default();
+    let passed_ms = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
+    Reading { shows_ms: system_ms(), passed_ms }
 }
 
 impl std::fmt::Debug for Clock {
@@ -45,9 +94,7 @@ pub fn new_id() -> uuid::Uuid {
     for (to, from) in bytes.iter_mut().zip(high.into_iter().chain(low)) {
         *to = from;
     }
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-    uuid::Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid()
+    uuid::Builder::from_unix_timestamp_millis(system_ms(), &bytes).into_uuid()
 }
 
 /// 64 random bits: the seed of a decision.

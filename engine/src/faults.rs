@@ -2,8 +2,9 @@
 //! with (the feature `faults`, turned on by a dev-dependency and by nothing else).
 //!
 //! A mutant is a wrong build: one named mistake, made where it would be made. A fail point is a
-//! place at which the process can be told to die as by SIGKILL. Without the feature both functions
-//! are empty and constant, so that nothing of this is in a binary that anybody runs.
+//! place at which the process can be told to die as by SIGKILL. The machine's clock can be wrong.
+//! Without the feature these functions are empty and constant, so that nothing of this is in a
+//! binary that anybody runs.
 
 #[cfg(feature = "faults")]
 mod claims;
@@ -13,7 +14,7 @@ mod switched;
 #[cfg(feature = "faults")]
 pub use claims::{CLAIMS, Claim, Suite, uncaught};
 #[cfg(feature = "faults")]
-pub(crate) use switched::{fail_point, is_on};
+pub(crate) use switched::{clock_off_ms, fail_point, is_on};
 
 /// Whether the process makes this mistake.
 #[cfg(not(feature = "faults"))]
@@ -24,6 +25,12 @@ pub(crate) const fn is_on(_: Mutant) -> bool {
 /// Dies here, if the process was told to.
 #[cfg(not(feature = "faults"))]
 pub(crate) const fn fail_point(_: Point) {}
+
+/// By how many milliseconds the machine's clock is off.
+#[cfg(not(feature = "faults"))]
+pub(crate) const fn clock_off_ms() -> i64 {
+    0
+}
 
 macro_rules! named {
     ($(#[$doc:meta])* $name:ident { $($(#[$of:meta])* $variant:ident = $text:literal,)* }) => {
@@ -71,12 +78,18 @@ named! {
         TornRecordTaken = "torn-record-taken",
         /// The recorded time follows the machine's clock backwards.
         TimeGoesBack = "time-goes-back",
+        /// The machine's clock is believed whatever it shows.
+        JumpsBelieved = "jumps-believed",
         /// A record is read without a look at its checksum.
         ChecksumIgnored = "checksum-ignored",
+        /// A page of the index or of a read model is read without a look at its sum.
+        PageSumIgnored = "page-sum-ignored",
         /// The index finds no rejection by its command id.
         ReplayForgetsRejections = "replay-forgets-rejections",
         /// The index forgets command ids when it is written behind.
         FlushForgetsCommandIds = "flush-forgets-command-ids",
+        /// The index takes any time without command ids for time that passed.
+        GapsForget = "gaps-forget",
         /// The index lacks the last tag of each event.
         IndexLacksTag = "index-lacks-tag",
         /// A page of a stream takes events of other streams from records of several.

@@ -19,7 +19,7 @@ const IMPORTS: [(&str, &str); 29] = [
     ("document", ""),
     ("manifest", "document names"),
     ("schemas", "event manifest"),
-    ("clock", ""),
+    ("clock", "faults"),
     ("tasks", ""),
     // Switches that whoever may fail asks; their proof runs processes.
     ("faults", "clock tasks"),

@@ -2,6 +2,6 @@
 //! while. What was acknowledged is there, exactly, and what readers saw was so.
 
 mod any_moment;
-mod bank;
+pub mod bank;
 mod points;
-mod signals;
+pub mod signals;

@@ -1,5 +1,7 @@
 //! Real faults of real file systems: a small one that fills up, one that gives up.
 
+mod clock;
+mod damage;
 mod limits;
 
 use std::path::Path;

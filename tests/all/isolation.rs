@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{
     Answer, Client, Server, account, account_with_overdraft, hostile, hostile_counter,
-    hostile_reshaped, hostile_state_v2,
+    hostile_reshaped, hostile_state_v2, rounds,
 };
 
 fn behave(client: &Client, id: &str) -> Answer {
@@ -182,7 +182,7 @@ fn an_instance_that_grew_is_replaced_so_that_a_leak_costs_nothing() {
     server.install(hostile());
     set_limits(&server.client, "hostile", &json!({"threads": 1, "instance_bytes": 8 << 20})).ok();
     // Each leaks 1 MiB, and 64 MiB would be too much.
-    for _ in 0..100 {
+    for _ in 0..rounds(100, 100_000) {
         misdeed(&server.client, "1", "leak").ok();
     }
     set_limits(&server.client, "hostile", &json!({"threads": 1, "instance_bytes": 1 << 30})).ok();

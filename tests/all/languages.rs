@@ -1,9 +1,12 @@
 //! The account in several languages: the same history, the same bytes.
 
+use std::path::Path;
+
 use factum::guest_build::{BuildError, BuildRequest, build};
 use serde_json::{Value, json};
 
 use crate::harness::{Client, Server, account, account_typescript_with_wasi, scripted, workspace};
+use crate::verify::copy;
 
 /// What is asked of every one of them, rejections and nonsense included.
 fn history() -> Vec<(&'static str, &'static str, Value)> {
@@ -65,10 +68,20 @@ fn transcript(client: &Client) -> Vec<String> {
     all
 }
 
-fn on_a_server(component: &[u8]) -> Vec<String> {
-    let dir = tempfile::tempdir().expect("a directory");
-    let server = Server::start(dir.path());
+/// What a component does, twice: in two processes, each with what was compiled for the first.
+fn on_two_servers(component: &[u8]) -> Vec<String> {
+    let dirs = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
+    let server = Server::start(dirs[0].path());
     server.client.patient().upload(component).ok();
+    server.stop();
+    copy(dirs[0].path(), dirs[1].path());
+    let [one, other] = dirs.map(|dir| on_a_server(dir.path()));
+    assert_eq!(one, other);
+    one
+}
+
+fn on_a_server(dir: &Path) -> Vec<String> {
+    let server = Server::start(dir);
     server.client.activate("account", "1.0.0").ok();
     let first = transcript(&server.client);
     // Folded anew from what was recorded, and checked against it.
@@ -83,7 +96,7 @@ fn on_a_server(component: &[u8]) -> Vec<String> {
 }
 
 fn same(language: &str, component: &[u8]) {
-    let (ours, theirs) = (on_a_server(account()), on_a_server(component));
+    let (ours, theirs) = (on_two_servers(account()), on_two_servers(component));
     assert_eq!(ours.len(), theirs.len());
     for (ours, theirs) in ours.iter().zip(&theirs) {
         assert_eq!(ours, theirs, "in {language}");

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 
-use crate::harness::{Client, Random, Server, account};
+use crate::harness::{Client, Random, Server, account, rounds};
 use clients::{Attempt, Shared, What};
 use history::{Appended, Ask, Call, linearizable};
 
@@ -26,8 +26,7 @@ const SEARCHED: usize = 300;
 
 #[test]
 fn a_killed_server_answers_as_if_it_made_one_call_at_a_time() {
-    let is_full = std::env::var("FACTUM_SUITE").is_ok_and(|suite| suite == "full");
-    let wanted = if is_full { 1_000_000 } else { 100_000 };
+    let wanted = rounds(100_000, 1_000_000);
     let dir = tempfile::tempdir().expect("a directory");
     let server = Server::start(dir.path());
     server.install(account());

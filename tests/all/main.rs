@@ -34,6 +34,7 @@ mod languages;
 mod linearizable;
 mod live;
 mod mutants;
+mod older_redb;
 mod past;
 mod projections;
 mod read_models;

@@ -1,14 +1,18 @@
 //! Versions change while commands flow: none fails, and each decision names who made it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, account, account_with_overdraft, hostile, hostile_state_v2};
+use crate::harness::{
+    Client, Server, account, account_with_overdraft, hostile, hostile_state_v2, rounds,
+};
 
 const SWAPS: usize = 50;
+/// Commands between two swaps, at least: 100,000 in all where all is wanted.
+const BETWEEN: u64 = 20;
 
 #[test]
 fn swapping_under_load_fails_no_command_and_each_decision_names_one_version() {
@@ -20,23 +24,32 @@ fn swapping_under_load_fails_no_command_and_each_decision_names_one_version() {
         let path = format!("/v1/aggregates/account/{id}/commands/open");
         server.client.post(&path, &json!({"owner": "Ann"})).ok();
     }
-    let stop = AtomicBool::new(false);
+    let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
+    let between = rounds(BETWEEN, 2_000);
     let answers: Vec<Value> = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..8)
             .map(|id| {
-                let (client, stop) = (server.client.clone(), &stop);
+                let (client, stop, done) = (server.client.clone(), &stop, &done);
                 scope.spawn(move || {
                     let path = format!("/v1/aggregates/account/{id}/commands/deposit");
                     let mut answers = Vec::new();
                     while !stop.load(Ordering::Relaxed) {
                         answers.push(client.post(&path, &json!({"amount": 1})).ok().json);
+                        done.fetch_add(1, Ordering::Relaxed);
                     }
                     answers
                 })
             })
             .collect();
         for version in ["1.1.0", "1.0.0"].iter().cycle().take(SWAPS) {
-            std::thread::sleep(Duration::from_millis(50));
+            let wanted = done.load(Ordering::Relaxed) + between;
+            let reached = (0..12_000).any(|_| {
+                std::thread::sleep(Duration::from_millis(5));
+                done.load(Ordering::Relaxed) >= wanted
+            });
+            if !reached {
+                break;
+            }
             server.client.activate("account", version).ok();
         }
         stop.store(true, Ordering::Relaxed);

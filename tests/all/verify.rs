@@ -76,7 +76,7 @@ fn newest_log_file(dir: &Path) -> PathBuf {
 }
 
 /// Changes a byte of the only place in a file that holds some bytes; answers how many there were.
-fn flip(file: &Path, needle: &[u8]) -> usize {
+pub fn flip(file: &Path, needle: &[u8]) -> usize {
     let mut bytes = std::fs::read(file).expect("reads");
     let places: Vec<_> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(needle)).collect();
     places.iter().for_each(|at| bytes[*at] ^= 1);

@@ -1,7 +1,9 @@
 //! The switches as tests set them, in the environment: `FACTUM_MUTANT` names a mistake, and
 //! `FACTUM_FAIL_POINT` a death: a point, which passing of it, and for how many milliseconds the
 //! thread stands still before (`append:17:100`), so that whatever others do too early gets out.
+//! `FACTUM_CLOCK` names a file that says by how many milliseconds the machine's clock is off.
 
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -32,6 +34,15 @@ pub(crate) fn fail_point(point: Point) {
     }
 }
 
+/// By how many milliseconds the machine's clock is off, now.
+pub(crate) fn clock_off_ms() -> i64 {
+    static FILE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let file = FILE.get_or_init(|| std::env::var_os("FACTUM_CLOCK").map(PathBuf::from));
+    let Some(file) = file else { return 0 };
+    let said = std::fs::read_to_string(file).ok().and_then(|text| text.parse().ok());
+    said.unwrap_or_else(|| unknown("FACTUM_CLOCK", &file.display()))
+}
+
 fn death(text: &str) -> Option<Death> {
     let mut parts = text.split(':');
     let point = find(Point::ALL, Point::name, parts.next()?)?;
@@ -43,13 +54,13 @@ fn find<T: Copy>(all: &[T], name: impl Fn(T) -> &'static str, text: &str) -> Opt
     all.iter().copied().find(|one| name(*one) == text)
 }
 
-/// A test that misspells what it wants must not pass.
 fn set<T>(variable: &str, read: impl FnOnce(&str) -> Option<T>) -> Option<T> {
     let text = std::env::var(variable).ok()?;
-    let value = read(&text);
-    if value.is_none() {
-        tracing::error!(variable, text, "the fault build knows no such thing");
-        std::process::exit(2);
-    }
-    value
+    Some(read(&text).unwrap_or_else(|| unknown(variable, &text)))
+}
+
+/// A test that misspells what it wants must not pass.
+fn unknown(variable: &str, text: &dyn std::fmt::Display) -> ! {
+    tracing::error!(variable, %text, "the fault build knows no such thing");
+    std::process::exit(2);
 }

@@ -42,7 +42,8 @@ pub(super) async fn ready(State(app): State<Shared>, request: Request) -> Answer
     let trouble = app.engine.log().trouble().map(|refusal| refusal.to_string());
     let dead = app.engine.dead_threads();
     let dead = dead.iter().map(|thread| format!("the thread {thread} died; restart the server"));
-    let reasons: Vec<_> = trouble.into_iter().chain(dead).collect();
+    let damage = app.engine.log().index_damage();
+    let reasons: Vec<_> = trouble.into_iter().chain(damage).chain(dead).collect();
     if reasons.is_empty() && is_verbose {
         let projections = unhealthy(&app);
         return json(&ReadyBody { status: "ready", projections });

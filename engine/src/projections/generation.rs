@@ -105,6 +105,8 @@ impl Generation {
     /// Writes what is gathered; durably when that is due.
     pub(super) fn flush(&mut self) -> Result<(), WriteError> {
         self.gathered = None;
+        // Whoever read it met damage.
+        self.file.damage().map_or(Ok(()), Err)?;
         let is_durable = self.is_sync_due();
         let mut overlay = self.overlay.write();
         if overlay.is_written() && !is_durable {

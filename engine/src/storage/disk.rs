@@ -5,6 +5,7 @@
 //! Benches and tests may ask for a disk whose syncs take longer; no setting of the server reaches
 //! that. Who only looks at a store asks for one on which nothing changes.
 
+pub(crate) mod checked;
 mod still;
 
 use std::fs::{self, File};
@@ -18,6 +19,7 @@ use parking_lot::Mutex;
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 
+pub(super) use checked::Damage;
 use still::{Changed, Changes};
 
 /// A disk to keep a log on.

@@ -16,6 +16,7 @@ mod labels;
 mod pending;
 mod streams;
 mod view;
+mod window;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -46,8 +47,8 @@ pub struct IndexLimits {
     /// flush amortises its fsync, and what a crash leaves to be indexed again takes less than a
     /// tenth of a second.
     pub fresh_records: usize,
-    /// Command ids older than this are new again, in milliseconds. 7 days: longer than any
-    /// client's retries.
+    /// Command ids older than this are new again, in milliseconds; more than a day without any does
+    /// not count (`window.rs`). 7 days: longer than any client's retries.
     pub idempotency_window_ms: u64,
     /// Most command ids kept. 10 million: half a gigabyte of disk.
     pub idempotency_ids: u64,
@@ -68,11 +69,22 @@ impl Default for IndexLimits {
 
 /// The index cannot be read or written. It can always be built again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IndexError(String);
+pub enum IndexError {
+    /// The system refused, or it is being opened again.
+    Unavailable(String),
+    /// The disk changed it. The next start builds it again.
+    Damaged(String),
+}
 
 impl std::fmt::Display for IndexError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the index: {}", self.0)
+        match self {
+            Self::Unavailable(reason) => write!(f, "the index: {reason}"),
+            Self::Damaged(reason) => write!(
+                f,
+                "the index: {reason}; a restart of the server builds it again from the log"
+            ),
+        }
     }
 }
 
@@ -80,7 +92,7 @@ impl std::error::Error for IndexError {}
 
 impl From<IndexError> for FindError {
     fn from(error: IndexError) -> Self {
-        Self::Index(error.to_string())
+        Self::Index(error)
     }
 }
 
@@ -122,7 +134,7 @@ impl Index {
         has: impl FnOnce(&Head) -> bool,
     ) -> Result<Self, IndexError> {
         let path = dir.join("index.redb");
-        let damaged = || Err(IndexError("its file is damaged".into()));
+        let damaged = || Err(IndexError::Damaged("its file is damaged".into()));
         let opened = unpanicked(|| IndexFile::open(disk, &path)).unwrap_or_else(damaged);
         let (base, active, file) = match opened {
             Ok((file, Some((base, active)))) if has(&base) => (base, active, file),
@@ -130,7 +142,7 @@ impl Index {
             refused => {
                 tracing::warn!("the index does not agree with the log and is built again");
                 drop(refused);
-                disk.remove(&path).map_err(|error| IndexError(error.to_string()))?;
+                disk.remove(&path).map_err(IndexError::from)?;
                 (genesis, ActiveModules::new(), IndexFile::open(disk, &path)?.0)
             }
         };
@@ -153,6 +165,11 @@ impl Index {
     #[cfg(test)]
     pub(super) fn rests(&self) -> bool {
         !self.work.0.lock().is_under_way()
+    }
+
+    /// What was found to be damaged of it, if anything was.
+    pub(super) fn damage(&self) -> Option<String> {
+        self.file.damage().map(|error| error.to_string())
     }
 
     /// The newest record in it.

@@ -167,6 +167,7 @@ impl Log {
         let flusher = spawner.thread("index-flusher", move || flusher.run());
         let replayed = replay::replay(&file, &index);
         let (head, recorded_at_ms) = replayed.inspect_err(|_| index.close())?;
+        clock.warn_if_behind(recorded_at_ms);
         let (submit, work) = crossbeam_channel::bounded(limits.queue_records);
         let shared = Arc::new(Shared {
             records: Records::new(file),
@@ -218,6 +219,12 @@ impl Log {
         let trouble = self.shared.trouble.lock().clone();
         let unsettled = || self.shared.records.unsettled.trouble().map(Refusal::Recovering);
         trouble.or_else(|| self.shared.disk_refusal()).or_else(unsettled)
+    }
+
+    /// What was found to be damaged of the index, if anything was. The next start builds it again.
+    #[must_use]
+    pub fn index_damage(&self) -> Option<String> {
+        self.shared.index.damage()
     }
 
     /// The active version of each module: its name, version and digest.

@@ -20,7 +20,7 @@ use redb::{Database, Durability, ReadableDatabase, TableDefinition, WriteTransac
 use crate::decision::Hash;
 use crate::document::Index;
 use crate::faults::{Mutant, Point, fail_point, is_on};
-use crate::storage::disk::Disk;
+use crate::storage::disk::{Damage, Disk};
 use crate::storage::unpanicked;
 
 pub use error::{Conflict, ReadModelError, WriteError};
@@ -42,12 +42,7 @@ const PAGE_CACHE_BYTES: usize = 16 << 20;
 /// # Errors
 /// [`ReadModelError`] when it cannot be read.
 pub fn checkpoint_of(path: &Path) -> Result<Option<Checkpoint>> {
-    let read = || {
-        let file = Disk::still().file(path).map_err(failed)?;
-        let mut builder = Database::builder();
-        let builder = builder.set_cache_size(PAGE_CACHE_BYTES);
-        Ok(View::of(&builder.create_with_backend(file).map_err(failed)?)?.checkpoint())
-    };
+    let read = || Ok(View::of(&open_database(&Disk::still(), path)?.0)?.checkpoint());
     unpanicked(read).unwrap_or_else(damaged)
 }
 
@@ -94,6 +89,8 @@ pub struct ReadModelFile {
     disk: Disk,
     path: RwLock<PathBuf>,
     collections: RwLock<Vec<Collection>>,
+    /// Which component makes it, where that was said.
+    maker: RwLock<Option<Hash>>,
     /// None while it is being opened again.
     open: RwLock<Option<Open>>,
 }
@@ -103,6 +100,7 @@ struct Open {
     /// It goes first, so that the file is closed without readers.
     view: RwLock<Arc<View>>,
     database: Database,
+    damage: Damage,
 }
 
 impl std::fmt::Debug for ReadModelFile {
@@ -127,33 +125,52 @@ impl ReadModelFile {
             disk: disk.clone(),
             path: RwLock::new(path.to_owned()),
             collections: RwLock::new(collections),
+            maker: RwLock::new(None),
             open: RwLock::new(None),
         };
-        file.reopen()?;
+        file.open_again()?;
         if is_new {
             path.parent().map_or(Ok(()), |dir| disk.sync_dir(dir)).map_err(failed)?;
         }
         Ok(file)
     }
 
-    /// Closes the file and opens it again, as redb asks for after a failed write.
+    /// Closes the file and opens it again, as redb asks for after a failed write. One that was
+    /// found to be damaged goes, and an empty one takes its place.
     ///
     /// # Errors
     /// [`ReadModelError`] when it cannot be opened; reads then fail until it can.
     pub fn reopen(&self) -> Result<()> {
+        drop(self.open.write().take());
+        let path = self.path.read().clone();
+        let is_damaged = |error: std::io::Error| error.kind() == std::io::ErrorKind::InvalidData;
+        if !self.disk.checked(&path).is_err_and(is_damaged) {
+            return self.open_again();
+        }
+        self.disk.remove(&path).map_err(failed)?;
+        self.open_again()?;
+        let maker = *self.maker.read();
+        maker.map_or(Ok(()), |maker| self.with(|open| open.say_maker(&maker)))
+    }
+
+    fn open_again(&self) -> Result<()> {
         let mut slot = self.open.write();
         drop(slot.take());
         let open = || {
-            let bytes = self.disk.file(&self.path.read()).map_err(failed)?;
-            let mut builder = Database::builder();
-            let database = builder.set_cache_size(PAGE_CACHE_BYTES).create_with_backend(bytes);
-            let database = database.map_err(failed)?;
+            let (database, damage) = open_database(&self.disk, &self.path.read())?;
             indexes::reconcile(&database, &self.collections.read())?;
             let view = RwLock::new(Arc::new(View::of(&database)?));
-            Ok(Open { view, database })
+            Ok(Open { view, database, damage })
         };
         *slot = Some(unpanicked(open).unwrap_or_else(damaged)?);
         Ok(())
+    }
+
+    /// What was found to be damaged since it was opened, if anything was.
+    #[must_use]
+    pub fn damage(&self) -> Option<ReadModelError> {
+        let open = self.open.read();
+        open.as_ref()?.damage.get().map(failed)
     }
 
     /// Says which component makes it from now on, and changes which indexes there are. New ones
@@ -166,12 +183,8 @@ impl ReadModelFile {
         self.with(|open| {
             indexes::reconcile(&open.database, &collections)?;
             *self.collections.write() = collections;
-            let mut write = open.database.begin_write().map_err(failed)?;
-            write.set_quick_repair(true);
-            let mut meta = write.open_table(META).map_err(failed)?;
-            meta.insert(MAKER, maker.as_slice()).map_err(failed)?;
-            drop(meta);
-            write.commit().map_err(failed)?;
+            open.say_maker(maker)?;
+            *self.maker.write() = Some(*maker);
             open.look_again()
         })
     }
@@ -179,7 +192,11 @@ impl ReadModelFile {
     /// The component that makes a file; none where the file does not say, or cannot be read.
     #[must_use]
     pub fn maker_of(path: &Path) -> Option<Hash> {
-        let database = Database::builder().set_cache_size(PAGE_CACHE_BYTES).create(path).ok()?;
+        Self::maker_on(&Disk::default(), path)
+    }
+
+    pub(super) fn maker_on(disk: &Disk, path: &Path) -> Option<Hash> {
+        let (database, _) = open_database(disk, path).ok()?;
         let meta = database.begin_read().ok()?.open_table(META).ok()?;
         meta.get(MAKER).ok()??.value().try_into().ok()
     }
@@ -294,11 +311,28 @@ impl Open {
         Ok(write)
     }
 
+    fn say_maker(&self, maker: &Hash) -> Result<()> {
+        let write = self.begin(true)?;
+        let mut meta = write.open_table(META).map_err(failed)?;
+        meta.insert(MAKER, maker.as_slice()).map_err(failed)?;
+        drop(meta);
+        write.commit().map_err(failed)
+    }
+
     fn look_again(&self) -> Result<()> {
         let view = Arc::new(View::of(&self.database)?);
         *self.view.write() = view;
         Ok(())
     }
+}
+
+/// The database, and what tells of damage that is found later.
+fn open_database(disk: &Disk, path: &Path) -> Result<(Database, Damage)> {
+    let file = disk.checked(path).map_err(failed)?;
+    let damage = file.damage();
+    let mut builder = Database::builder();
+    let database = builder.set_cache_size(PAGE_CACHE_BYTES).create_with_backend(file);
+    Ok((database.map_err(failed)?, damage))
 }
 
 fn table_name(collection: &str) -> String {

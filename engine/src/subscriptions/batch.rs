@@ -62,7 +62,7 @@ impl<'a, F: FnMut(&Decision<'_>, &RecordedEvent<'_>)> Batch<'a, F> {
         match found {
             Ok(found) => self.take_found(&found)?,
             Err(FindError::TooWide) => {}
-            Err(FindError::Index(reason)) => return Err(ReadError::Unavailable(reason)),
+            Err(FindError::Index(error)) => return Err(error.into()),
         }
         // Where a search gets nowhere, looking at the events does.
         if self.place.at == before { self.scan(query) } else { Ok(()) }

@@ -11,6 +11,7 @@ use crate::decision::format::{HEADER_BYTES, record_hash, split};
 use crate::decision::{AppendRecord, Draft, Header, parse, samples};
 use crate::event::{NewEvent, Origin};
 use crate::names::{StreamId, Tag};
+use crate::storage::disk::checked::open_checked;
 use crate::storage::log::{DirectAppend, Log, LogLimits, StoredPart, StoredRow, Submission, Work};
 use crate::tasks::{Spawner, Thread};
 
@@ -247,7 +248,7 @@ fn an_index_that_lacks_or_has_more_than_the_log_says_is_found() {
     for (table, is_removed) in tables.iter().flat_map(|table| [(table, true), (table, false)]) {
         std::fs::write(store.path("index.redb"), &kept["index.redb"]).expect("writes");
         let definition: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new(table);
-        let database = Database::open(store.path("index.redb")).expect("opens");
+        let database = open_checked(&store.path("index.redb"));
         let write = database.begin_write().expect("begins");
         {
             let mut table = write.open_table(definition).expect("a table");
@@ -276,7 +277,7 @@ fn an_index_that_forgot_an_id_that_was_given_elsewhere_is_found() {
     store.append(0..200);
     store.close();
     let definition: TableDefinition<'_, u128, u64> = TableDefinition::new("given");
-    let database = Database::open(store.path("index.redb")).expect("opens");
+    let database = open_checked(&store.path("index.redb"));
     let write = database.begin_write().expect("begins");
     let popped =
         write.open_table(definition).expect("a table").pop_first().expect("pops").is_some();

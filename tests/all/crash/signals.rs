@@ -40,7 +40,7 @@ fn told_to_stop_under_load_it_ends_well_and_followers_go_on_without_a_gap() {
 }
 
 /// Follows the log from where it was left, until its end is said.
-fn follow(client: &Client, followed: &Mutex<Vec<Value>>) -> Option<()> {
+pub fn follow(client: &Client, followed: &Mutex<Vec<Value>>) -> Option<()> {
     let newest = followed.lock().expect("whole").last().map_or(json!(0), |e| e["position"].clone());
     // The server may be gone already.
     client.try_get("/livez").ok()?;

@@ -40,6 +40,14 @@ impl Server {
         started.unwrap_or_else(|_| panic!("did not start"))
     }
 
+    /// Starts one whose clock is off by what a file says, and that logs to another.
+    pub fn start_off(dir: &Path, clock: &Path, log: &Path) -> Self {
+        let log = std::fs::File::create(log).expect("creates");
+        let mut command = serve(dir, &[], "info");
+        let started = Self::listening(command.env("FACTUM_CLOCK", clock).stderr(log));
+        started.unwrap_or_else(|_| panic!("did not start"))
+    }
+
     /// Starts one, or answers what it wrote to standard error before it ended.
     pub fn try_start(dir: &Path, arguments: &[&str]) -> Result<Self, String> {
         Self::try_start_with(dir, arguments, "warn", Stdio::piped())

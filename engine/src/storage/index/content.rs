@@ -143,7 +143,7 @@ pub(in crate::storage) fn content_of(
     if !disk.has(&path)? || disk.has(&super::file::suspect(&path))? {
         return Ok(None);
     }
-    let database = open_database(disk, &path)?;
+    let (database, _) = open_database(disk, &path)?;
     let content = IndexContent::of(&database)?;
     Ok(content.map(|content| IndexContent { _database: Some(database), ..content }))
 }

@@ -14,9 +14,9 @@ use super::blocks::{BLOCK_PAIRS, pack};
 use super::fresh::Fresh;
 use super::view::FileView;
 use super::{ActiveModules, GivenKey, Head, IndexError, IndexLimits};
-use crate::decision::wire::{Damage, Reader, put_bytes, put_int};
+use crate::decision::wire::{self, Reader, put_bytes, put_int};
 use crate::faults::{Mutant, Point, fail_point, is_on};
-use crate::storage::disk::Disk;
+use crate::storage::disk::{Damage, Disk};
 
 pub(super) type Bytes = &'static [u8];
 
@@ -48,6 +48,8 @@ pub(super) struct IndexFile {
     /// It goes first, so that the file is closed without readers. None while it is opened again.
     view: RwLock<Option<Arc<FileView>>>,
     writing: Mutex<Writing>,
+    /// Of the file as it is open now.
+    damage: RwLock<Damage>,
 }
 
 /// The database, as the flushing thread sees it.
@@ -71,12 +73,12 @@ impl IndexFile {
             path.parent().map_or(Ok(()), |dir| disk.sync_dir(dir))?;
             disk.remove(&suspect)?;
         }
-        let database = open_database(disk, path)?;
+        let (database, damage) = open_database(disk, path)?;
         let start = start(&database)?;
         let view = RwLock::new(Some(Arc::new(FileView::of(&database)?)));
         let (disk, path) = (disk.clone(), path.to_owned());
         let writing = Mutex::new(Writing { database: Some(database), failed: false });
-        Ok((Self { disk, path, view, writing }, start))
+        Ok((Self { disk, path, view, writing, damage: RwLock::new(damage) }, start))
     }
 
     /// Writes what is fresh and moves the checkpoint, all or nothing. After an error it can be
@@ -91,7 +93,9 @@ impl IndexFile {
             drop(writing.database.take());
         }
         if writing.database.is_none() {
-            writing.database = Some(open_database(&self.disk, &self.path)?);
+            let (database, damage) = open_database(&self.disk, &self.path)?;
+            writing.database = Some(database);
+            *self.damage.write() = damage;
         }
         let Some(database) = &writing.database else { return Ok(()) };
         let flushed = write(database, fresh, limits).and_then(|()| FileView::of(database));
@@ -153,28 +157,38 @@ impl IndexFile {
         look: impl FnOnce(&Database) -> Result<T, IndexError>,
     ) -> Result<T, IndexError> {
         let writing = self.writing.lock();
-        look(
-            writing
-                .database
-                .as_ref()
-                .ok_or_else(|| IndexError("it is being opened again".into()))?,
-        )
+        look(writing.database.as_ref().ok_or_else(reopening)?)
     }
 
     /// The file as it was last flushed.
     pub(super) fn view(&self) -> Result<Arc<FileView>, IndexError> {
-        self.view.read().clone().ok_or_else(|| IndexError("it is being opened again".into()))
+        if let Some(error) = self.damage() {
+            return Err(error);
+        }
+        self.view.read().clone().ok_or_else(reopening)
     }
+
+    /// What was found to be damaged, if anything was.
+    pub(super) fn damage(&self) -> Option<IndexError> {
+        self.damage.read().get().cloned().map(IndexError::Damaged)
+    }
+}
+
+fn reopening() -> IndexError {
+    IndexError::Unavailable("it is being opened again".into())
 }
 
 pub(super) fn suspect(path: &Path) -> PathBuf {
     path.with_extension("suspect")
 }
 
-pub(super) fn open_database(disk: &Disk, path: &Path) -> Result<Database, IndexError> {
+/// The database, and what tells of damage that is found later.
+pub(super) fn open_database(disk: &Disk, path: &Path) -> Result<(Database, Damage), IndexError> {
+    let file = disk.checked(path)?;
+    let damage = file.damage();
     let mut builder = Database::builder();
     let builder = builder.set_cache_size(PAGE_CACHE_BYTES);
-    let database = builder.create_with_backend(disk.file(path)?)?;
+    let database = builder.create_with_backend(file)?;
     let mut write = database.begin_write()?;
     // Every commit must leave a file that a crash does not make the next start read whole.
     write.set_quick_repair(true);
@@ -187,7 +201,7 @@ pub(super) fn open_database(disk: &Disk, path: &Path) -> Result<Database, IndexE
     write.open_table(ACTS)?;
     write.open_table(META)?;
     write.commit()?;
-    Ok(database)
+    Ok((database, damage))
 }
 
 /// How far the file goes, and what is active there; none when it is new.
@@ -328,7 +342,10 @@ macro_rules! is_index_error {
     ($($error:ty),*) => {
         $(impl From<$error> for IndexError {
             fn from(error: $error) -> Self {
-                Self(error.to_string())
+                match redb::Error::from(error) {
+                    redb::Error::Io(error) => error.into(),
+                    other => Self::Unavailable(other.to_string()),
+                }
             }
         })*
     };
@@ -339,7 +356,20 @@ is_index_error!(
     redb::TransactionError,
     redb::TableError,
     redb::StorageError,
-    redb::CommitError,
-    std::io::Error,
-    Damage
+    redb::CommitError
 );
+
+impl From<std::io::Error> for IndexError {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::InvalidData => Self::Damaged(error.to_string()),
+            _ => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<wire::Damage> for IndexError {
+    fn from(damage: wire::Damage) -> Self {
+        Self::Damaged(damage.to_string())
+    }
+}

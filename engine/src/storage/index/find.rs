@@ -4,6 +4,7 @@
 //! The leapfrog join of sorted lists: T. L. Veldhuizen, "Leapfrog Triejoin", 2014, section 3.
 
 use super::Direction;
+use super::IndexError;
 use super::blocks::Pair;
 use super::labels::{Label, of_category, of_tag, of_type};
 use crate::query::{Query, QueryItem};
@@ -14,7 +15,7 @@ pub enum FindError {
     /// It took more steps than it may.
     TooWide,
     /// The index cannot be read.
-    Index(String),
+    Index(IndexError),
 }
 
 /// What a search found.

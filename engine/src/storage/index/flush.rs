@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fresh::Fresh;
-use super::{Index, IndexError};
+use super::window::window_ms;
+use super::{Index, IndexError, IndexLimits};
 use crate::faults::{Point, fail_point};
 
 /// How long to wait before a flush that failed is tried again.
@@ -20,7 +21,7 @@ pub(super) struct Work {
     /// No more will come.
     closed: bool,
     /// Why the last flush failed.
-    failed: Option<String>,
+    failed: Option<IndexError>,
 }
 
 #[cfg(test)]
@@ -66,11 +67,11 @@ impl Index {
             while work.wanted && work.failed.is_none() && !work.closed {
                 moved.wait(&mut work);
             }
-            if let Some(reason) = &work.failed {
-                return Err(IndexError(reason.clone()));
+            if let Some(error) = &work.failed {
+                return Err(error.clone());
             }
             if work.closed {
-                return Err(IndexError("it is closed".into()));
+                return Err(IndexError::Unavailable("it is closed".into()));
             }
         }
         Ok(())
@@ -78,7 +79,7 @@ impl Index {
 
     /// Why no more may be applied, if so: the file cannot be written, and memory is bounded.
     pub(in crate::storage) fn trouble(&self) -> Option<String> {
-        let reason = self.work.0.lock().failed.clone()?;
+        let reason = self.work.0.lock().failed.as_ref()?.to_string();
         let kept = self.layers.read().fresh.records;
         (kept >= self.limits.fresh_records.saturating_mul(FRESH_WHILE_FAILING)).then_some(reason)
     }
@@ -94,7 +95,11 @@ impl Index {
 
     fn flush(&self) -> Result<(), IndexError> {
         let Some(full) = self.layers.read().flushing.clone() else { return Ok(()) };
-        self.file.flush(&full, &self.limits)?;
+        let given_ms = self.limits.idempotency_window_ms;
+        let window = self.file.with_database(|database| window_ms(database, &full, given_ms));
+        // Nothing is forgotten while the file cannot be looked at.
+        let idempotency_window_ms = window.unwrap_or(u64::MAX);
+        self.file.flush(&full, &IndexLimits { idempotency_window_ms, ..self.limits })?;
         fail_point(Point::Index);
         let mut layers = self.layers.write();
         layers.base = full.through;
@@ -118,11 +123,11 @@ impl Flusher {
             drop(guard);
             let flushed = self.0.flush();
             let mut guard = work.lock();
-            let failed = flushed.err().map(|error| error.to_string());
+            let failed = flushed.err();
             if let Some(error) = &failed
                 && guard.failed != failed
             {
-                tracing::error!(error, "the index cannot be written; it stays in memory");
+                tracing::error!(%error, "the index cannot be written; it stays in memory");
             }
             guard.failed = failed;
             // What failed is still wanted, unless it is the last that is done.

@@ -107,16 +107,19 @@ impl std::error::Error for ReadError {}
 
 impl From<IndexError> for ReadError {
     fn from(error: IndexError) -> Self {
-        Self::Unavailable(error.to_string())
+        match error {
+            IndexError::Unavailable(_) => Self::Unavailable(error.to_string()),
+            IndexError::Damaged(_) => Self::Damaged(error.to_string()),
+        }
     }
 }
 
 impl From<FindError> for ReadError {
     fn from(error: FindError) -> Self {
-        Self::Unavailable(match error {
-            FindError::TooWide => "a search took too many steps".into(),
-            FindError::Index(reason) => reason,
-        })
+        match error {
+            FindError::TooWide => Self::Unavailable("a search took too many steps".into()),
+            FindError::Index(error) => error.into(),
+        }
     }
 }
 

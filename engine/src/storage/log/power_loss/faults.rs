@@ -2,19 +2,23 @@
 //! log goes on once the disk is well. And bits that turn over: what is read is right or refused.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use fastrand::Rng;
 
 use super::history::{Expected, Fold};
-use super::store::{Store, dir};
+use super::store::{DOCUMENTS, READ_MODEL, Store, collections, dir, documents, read_model};
 use super::workload::{Run, limits};
 use super::{Moments, Told, first_seed, is_full, recover};
+use crate::storage::disk::Disk;
 use crate::storage::disk::simulated::{Call, Failure, Platter, Simulated};
-use crate::storage::log::Direction;
+use crate::storage::log::{Direction, OpenError};
+use crate::storage::read_models::{Checkpoint, ReadModelFile, RowChange};
 
 const STEPS: usize = 40;
+/// So many that a file that is opened is not read whole.
+const STEPS_OF_MANY_PAGES: usize = 400;
 
 /// Each kind of call, and how it may fail.
 const FAILURES: [(Call, Failure); 11] = [
@@ -143,55 +147,142 @@ fn read_all(store: &Store, records: &[Bytes], may_end_early: bool) {
     }
 }
 
+/// A file with one bit of it turned over.
+struct Flip {
+    platter: Platter,
+    path: PathBuf,
+    told: String,
+}
+
+/// Some of the flips of one file.
+fn flips<'a>(
+    platter: &'a Platter,
+    path: &'a Path,
+    dice: &'a mut Rng,
+) -> impl Iterator<Item = Flip> + 'a {
+    let bytes = platter.bytes(path).expect("is there");
+    // Most bytes of a file are zeros that nobody reads.
+    let used: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
+    let count = if is_full() { 1_000_000 } else { 250 };
+    (0..count).map(move |_| {
+        let at = match dice.u8(0..8) {
+            0 => dice.usize(0..bytes.len()),
+            _ => used[dice.usize(0..used.len())],
+        };
+        let bit = dice.u8(0..8);
+        let mut damaged = platter.clone();
+        damaged.damage(path, at, &[bytes[at] ^ (1 << bit)]);
+        let told =
+            format!("FACTUM_SEED={}, bit {bit} of byte {at} of {}", first_seed(), path.display());
+        Flip { platter: damaged, path: path.to_owned(), told }
+    })
+}
+
+/// A store that was closed, and the same while it was open, with its records.
+fn closed_and_running(steps: usize) -> (Platter, Platter, Vec<Bytes>) {
+    let mut run = Run::new(first_seed());
+    run.open();
+    run.work(steps);
+    let running = run.disk.platter().survivors(&mut Rng::with_seed(first_seed()));
+    run.close();
+    (run.disk.platter(), running, run.records().to_vec())
+}
+
 #[test]
 fn bits_that_turn_over_in_the_log_are_noticed() {
-    let seed = first_seed();
-    let mut run = Run::new(seed);
-    run.open();
-    run.work(STEPS);
-    let running = run.disk.platter();
-    let mut dice = Rng::with_seed(seed);
-    run.close();
-    let (closed, records) = (run.disk.platter(), run.records().to_vec());
-    let flips = if is_full() { 1_000_000 } else { 250 };
-    let kinds = [(closed, false), (running.survivors(&mut dice), true)];
-    for (platter, is_running) in kinds {
+    let (closed, running, records) = closed_and_running(STEPS);
+    let mut dice = Rng::with_seed(first_seed());
+    for (platter, is_running) in [(closed, false), (running, true)] {
         for path in platter.list(&dir()) {
             let name = path.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
             if !name.starts_with("log-") {
                 continue;
             }
-            let bytes = platter.bytes(&path).expect("is there");
-            let used: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
-            for _ in 0..flips {
-                // Most bytes of a file are zeros that nobody reads.
-                let at = if dice.u8(0..8) == 0 {
-                    dice.usize(0..bytes.len())
-                } else {
-                    used[dice.usize(0..used.len())]
-                };
-                let bit = dice.u8(0..8);
-                let _told = Told(format!("FACTUM_SEED={seed}, bit {bit} of byte {at} of {name}"));
-                let mut damaged = platter.clone();
-                damaged.damage(&path, at, &[bytes[at] ^ (1 << bit)]);
-                let may_end_early = is_running && name.starts_with("log-journal");
-                look_at(&damaged, &records, may_end_early, &path, seed);
+            let may_end_early = is_running && name.starts_with("log-journal");
+            for flip in flips(&platter, &path, &mut dice) {
+                let _told = Told(flip.told.clone());
+                look_at(&flip, &records, may_end_early);
             }
         }
     }
 }
 
-fn look_at(damaged: &Platter, records: &[Bytes], may_end_early: bool, path: &Path, seed: u64) {
-    let disk = Simulated::of(damaged.clone(), false);
-    let limits = limits(&mut Rng::with_seed(seed));
-    let mut run = Run::on(&disk, Rng::with_seed(seed), limits, Expected::default());
-    let opened = catch_unwind(AssertUnwindSafe(|| run.try_open_log()));
-    match opened {
+fn open(disk: &Simulated) -> Result<Store, OpenError> {
+    let mut dice = Rng::with_seed(first_seed());
+    let limits = limits(&mut dice);
+    Run::on(disk, dice, limits, Expected::default()).try_open_log()
+}
+
+fn look_at(flip: &Flip, records: &[Bytes], may_end_early: bool) {
+    let disk = Simulated::of(flip.platter.clone(), false);
+    match catch_unwind(AssertUnwindSafe(|| open(&disk))) {
         Ok(Ok(store)) => {
             read_all(&store, records, may_end_early);
             store.lose_power();
         }
         Ok(Err(_)) => {}
-        Err(_) => panic!("{} made the start panic", path.display()),
+        Err(_) => panic!("{} made the start panic", flip.path.display()),
     }
+}
+
+#[test]
+fn bits_that_turn_over_in_the_index_are_noticed_and_the_next_start_builds_it_again() {
+    let (closed, _, records) = closed_and_running(STEPS_OF_MANY_PAGES);
+    let fold = Fold::of(&records);
+    let (path, mut dice) = (dir().join("index.redb"), Rng::with_seed(first_seed()));
+    let mut noticed = 0;
+    for flip in flips(&closed, &path, &mut dice) {
+        let _told = Told(flip.told.clone());
+        let disk = Simulated::of(flip.platter, false);
+        let store = open(&disk).expect("the log opens");
+        let answered = store.check_index(&fold);
+        store.close();
+        if answered.is_err() {
+            noticed += 1;
+            let store = open(&disk).expect("opens again");
+            store.check_index(&fold).expect("it was built again");
+            store.close();
+        }
+    }
+    assert!(noticed > 10, "{noticed} were noticed by a read");
+}
+
+#[test]
+fn bits_that_turn_over_in_a_read_model_are_noticed_and_it_begins_again() {
+    let (made, path) = (Simulated::new(), dir().join(READ_MODEL));
+    let file = read_model(&made).expect("creates");
+    file.declare(collections(), &[7; 32]).expect("declares");
+    let all: Vec<_> =
+        (0..2_000).map(|n| (format!("{n:04}"), format!("{{\"n\":{}}}", n % 7))).collect();
+    let changes = all.iter().map(|(key, document)| RowChange {
+        collection: DOCUMENTS,
+        key,
+        document: Some(document),
+    });
+    let checkpoint = Checkpoint { position: 9, decision: 9, hash: [9; 32] };
+    file.apply(changes, &checkpoint, true).expect("writes");
+    drop(file);
+    let (whole, mut noticed) = (made.platter(), 0);
+    for flip in flips(&whole, &path, &mut Rng::with_seed(first_seed())) {
+        let _told = Told(flip.told.clone());
+        let disk = Simulated::of(flip.platter, false);
+        // One that cannot be opened is deleted by whoever wants it.
+        let Ok(file) = read_model(&disk) else { continue };
+        if file.declare(collections(), &[7; 32]).is_err() {
+            continue;
+        }
+        match documents(&file) {
+            Ok(found) => assert!(found == all, "it is another one"),
+            Err(_) => {
+                noticed += 1;
+                assert!(file.damage().is_some());
+                file.reopen().expect("opens again");
+                assert_eq!((documents(&file), file.checkpoint()), (Ok(Vec::new()), Ok(None)));
+                drop(file);
+                let maker = ReadModelFile::maker_on(&Disk::simulated(&disk), &path);
+                assert_eq!(maker, Some([7; 32]), "the next start would not know it");
+            }
+        }
+    }
+    assert!(noticed > 10, "{noticed} were noticed by a read");
 }

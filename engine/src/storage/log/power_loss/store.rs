@@ -17,12 +17,15 @@ use crate::names::{StreamId, Tag};
 use crate::query::{Query, QueryItem};
 use crate::storage::disk::Disk;
 use crate::storage::disk::simulated::Simulated;
-use crate::storage::log::{Chain, Direction, Log, LogLimits, OpenError};
-use crate::storage::read_models::{Checkpoint, Collection, ReadModelFile, RowChange, WriteError};
+use crate::storage::log::{Chain, Direction, Log, LogLimits, OpenError, ReadError};
+use crate::storage::read_models::{
+    Checkpoint, Collection, ReadModelError, ReadModelFile, RowChange, WriteError,
+};
 use crate::tasks::{Spawner, Thread};
 
 const STORE: &str = "store";
-const DOCUMENTS: &str = "c";
+pub(super) const DOCUMENTS: &str = "c";
+pub(super) const READ_MODEL: &str = "read_models/c-1.redb";
 /// More than there ever are.
 const ALL: usize = 1_000_000;
 
@@ -39,7 +42,7 @@ pub(super) fn dir() -> PathBuf {
     Path::new("/").join(STORE)
 }
 
-fn collections() -> Vec<Collection> {
+pub(super) fn collections() -> Vec<Collection> {
     let index = DocumentIndex::new("n", &["n".to_owned()], false).expect("valid");
     vec![Collection { name: DOCUMENTS.into(), indexes: vec![index] }]
 }
@@ -60,14 +63,11 @@ impl Store {
 
     /// Opens the read model as it is, or anew where it was never durable.
     pub(super) fn open_read_model(&mut self, records: &[Bytes], kept: u64) {
-        let (disk, path) =
-            (Disk::simulated(&self.disk), dir().join("read_models").join("c-1.redb"));
-        let open = || ReadModelFile::open_on(&disk, &path, collections());
-        let file = match open() {
+        let file = match read_model(&self.disk) {
             Err(error) if kept > 0 => panic!("the read model was durable: {error}"),
             Err(_) => {
-                disk.remove(&path).expect("removes");
-                open().expect("creates")
+                Disk::simulated(&self.disk).remove(&dir().join(READ_MODEL)).expect("removes");
+                read_model(&self.disk).expect("creates")
             }
             Ok(file) => file,
         };
@@ -130,46 +130,47 @@ impl Store {
             chain = next;
         }
         assert_eq!(self.log.head(), chain.head);
-        self.check_index(&Fold::of(&records));
+        self.check_index(&Fold::of(&records)).expect("the index reads");
         assert_eq!(self.spawner.dead(), Vec::<String>::new());
         records
     }
 
-    /// What the index answers is the fold of the log.
-    pub(super) fn check_index(&self, fold: &Fold) {
-        let streams = self.log.streams("", None, ALL).expect("reads");
+    /// What the index answers is the fold of the log, or that it cannot be read.
+    pub(super) fn check_index(&self, fold: &Fold) -> Result<(), ReadError> {
+        let streams = self.log.streams("", None, ALL)?;
         let versions = fold.streams.iter().map(|(name, records)| (name.clone(), records.len()));
         let found = streams
             .iter()
             .map(|(name, version)| (name.clone(), usize::try_from(*version).expect("few")));
         assert!(found.eq(versions), "{streams:?}");
         for (stream, records) in &fold.streams {
-            let found = self.log.stream_records(stream, 0, Direction::Forward, ALL).expect("reads");
+            let found = self.log.stream_records(stream, 0, Direction::Forward, ALL)?;
             let mut expected = records.clone();
             expected.dedup();
             let number = |record: &Bytes| parse(record).expect("whole").header.decision;
             assert!(found.iter().map(number).eq(expected), "{stream}");
             let name = StreamId::parse(stream).expect("valid");
-            let version = self.log.stream_version(&name).expect("reads").unwrap_or(0);
+            let version = self.log.stream_version(&name)?.unwrap_or(0);
             assert_eq!(usize::try_from(version).expect("few"), records.len());
         }
         for (tag, positions) in &fold.tags {
             let tags = vec![Tag::parse(tag).expect("valid")];
             let query = Query { items: vec![QueryItem { tags, ..QueryItem::default() }] };
-            let found = self.log.find(&query, (1, u64::MAX), ALL).expect("finds");
+            let found = self.log.find(&query, (1, u64::MAX), ALL)?;
             assert!(found.hits.iter().map(|hit| hit.0).eq(positions.iter().copied()), "{tag}");
         }
         for (id, decision) in &fold.commands {
-            let found = self.log.find_command(None, id).expect("reads");
+            let found = self.log.find_command(None, id)?;
             assert_eq!(found, Some(*decision), "{id}: it would be done again");
         }
-        let acts = self.log.newest_acts("setting").expect("reads").into_iter();
+        let acts = self.log.newest_acts("setting")?.into_iter();
         let acts =
             acts.map(|(subject, record)| (subject, parse(&record).expect("whole").header.decision));
         assert!(acts.eq(fold.acts.clone()), "acts");
         let active = self.log.active_modules().into_iter();
         let active = active.map(|(name, version, digest)| (name, (version, digest)));
         assert!(active.eq(fold.active.clone()), "active modules");
+        Ok(())
     }
 
     /// Tells the tester what a log that was just opened shows.
@@ -207,15 +208,21 @@ impl Store {
 pub(super) const SETTLER: &str = "log-settler";
 pub(super) const FLUSHER: &str = "index-flusher";
 
-fn expect_documents(file: &ReadModelFile, fold: &Fold) {
-    let view = file.view().expect("reads");
+/// What a read model has, by key.
+pub(super) fn documents(file: &ReadModelFile) -> Result<Vec<(String, String)>, ReadModelError> {
     let mut documents = Vec::new();
     let each = |key: &str, document: &str| {
         documents.push((key.to_owned(), document.to_owned()));
         true
     };
-    view.scan(DOCUMENTS, Bound::Unbounded, each).expect("reads");
-    assert!(documents.into_iter().eq(fold.documents.clone()), "documents");
+    file.view()?.scan(DOCUMENTS, Bound::Unbounded, each)?;
+    Ok(documents)
+}
+
+fn expect_documents(file: &ReadModelFile, fold: &Fold) {
+    let found = documents(file).expect("reads");
+    assert!(found.into_iter().eq(fold.documents.clone()), "documents");
+    let view = file.view().expect("reads");
     let index = view.indexes_of(DOCUMENTS).find(|index| index.is_whole()).expect("an index");
     let mut keys = Vec::new();
     let each = |key: &str| {
@@ -227,4 +234,10 @@ fn expect_documents(file: &ReadModelFile, fold: &Fold) {
     let mut expected: Vec<_> = fold.documents.keys().collect();
     expected.sort_by_key(|key| (number(key), (*key).clone()));
     assert!(keys.iter().eq(expected), "the index of documents");
+}
+
+/// The file of the read model, as it is.
+pub(super) fn read_model(disk: &Simulated) -> Result<ReadModelFile, ReadModelError> {
+    let path = dir().join(READ_MODEL);
+    ReadModelFile::open_on(&Disk::simulated(disk), &path, collections())
 }
