@@ -1,7 +1,7 @@
 //! What the server's log says about problems that were answered.
 //!
-//! Promises: no client and no guest fills the log with them, however often it fails: so many lines a
-//! second of each code, each of so many bytes, and one that says that there were more.
+//! Promises: no client and no guest fills the log with them, however often it fails: so many lines
+//! a second of each code, each of so many bytes, and one that says that there were more.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
