@@ -112,6 +112,8 @@ named! {
         CursorWithoutKey = "cursor-without-key",
         /// That an event is skipped is not recorded.
         SkipNotRecorded = "skip-not-recorded",
+        /// It is not written down which files went to the archive.
+        ArchiveUnnamed = "archive-unnamed",
         /// A backup that was cut short is taken for whole.
         CutBackupTaken = "cut-backup-taken",
     }
@@ -152,5 +154,17 @@ named! {
         Upload = "upload",
         /// A file of a backup was written.
         Backup = "backup",
+        /// A file of the log is copied to the archive, or named as archived, or has its name there,
+        /// or is gone here.
+        Archive = "archive",
+        /// A file is copied back, or has its name here, or is gone from the archive, or is no more
+        /// named as archived.
+        Unarchive = "unarchive",
+        /// What takes the place of an archived file is written, or named, or has the file's name.
+        Erase = "erase",
+        /// A start has ended one of the moves that a crash broke off.
+        Tidy = "tidy",
+        /// A small file is written and does not have its name, or has it.
+        Keep = "keep",
     }
 }

@@ -2,6 +2,7 @@
 //! archive within reach, what is said where it is out of reach, and what a crash leaves.
 
 mod crashes;
+mod deaths;
 mod rejections;
 mod slow;
 
@@ -42,6 +43,13 @@ impl Place {
         let archive = self.text("archive");
         let arguments = [&SMALL[..], &["--archive-dir", &archive]].concat();
         Server::try_start(&self.path("data"), &arguments)
+    }
+
+    /// Starts one that dies at a fail point, perhaps before it listens.
+    fn start_to_die(&self, more: &[&str], fail_point: &str) -> Result<Server, String> {
+        let archive = self.text("archive");
+        let arguments = [&SMALL[..], &["--archive-dir", &archive], more].concat();
+        Server::start_to_die_with(&self.path("data"), &arguments, fail_point)
     }
 
     /// A server with 400 flights, the first of which is in the oldest file.

@@ -152,6 +152,7 @@ pub const CLAIMS: &[Claim] = &[
         "read_models::operated::\
          one_poisoned_event_stops_one_projection_until_someone_says_what_becomes_of_it",
     ),
+    black_box(Mutant::ArchiveUnnamed, "P1", "archive::deaths::to_the_archive"),
     black_box(
         Mutant::CutBackupTaken,
         "P9",

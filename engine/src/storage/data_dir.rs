@@ -10,8 +10,12 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::faults::{Point, fail_point};
+
 const MARKER: &str = "factum.store";
 const FORMAT: &str = "factum store format 1";
+/// What the names of files begin with that are being written.
+const UNFINISHED: &str = ".unfinished-";
 
 /// Why a directory cannot be used.
 #[derive(Debug)]
@@ -94,11 +98,14 @@ impl DataDir {
         make(path).map_err(io)?;
         let marker = path.join(MARKER);
         let mut entries = fs::read_dir(path).map_err(io)?;
-        let is_empty = entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == "lock"));
+        let is_empty = entries.all(|entry| {
+            entry.is_ok_and(|entry| entry.file_name() == "lock" || is_unfinished(&entry))
+        });
         if !marker.exists() && !is_empty {
             return Err(DataDirError::NotOurs(path.to_owned()));
         }
         let lock = lock(path)?;
+        remove_unfinished(path).map_err(io)?;
         let store_id = match fs::read_to_string(&marker) {
             Ok(text) => read_marker(path, &text)?,
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -109,8 +116,9 @@ impl DataDir {
             Err(error) => return Err(io(error)),
         };
         for sub in ["components", "read_models"] {
-            fs::create_dir_all(path.join(sub)).map_err(io)?;
+            make(&path.join(sub)).map_err(io)?;
         }
+        remove_unfinished(&path.join("components")).map_err(io)?;
         let (path, lock) = (path.to_owned(), Some(lock));
         Ok(Self { path, store_id, lock, is_used: AtomicBool::default() })
     }
@@ -230,7 +238,7 @@ impl DataDir {
 }
 
 /// Makes a directory and those above it, so that a crash does not take any of them back.
-fn make(path: &Path) -> std::io::Result<()> {
+pub(super) fn make(path: &Path) -> std::io::Result<()> {
     let above = |dir: &Path| match dir.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new(".").to_owned(),
         parent => parent.unwrap_or(dir).to_owned(),
@@ -266,15 +274,27 @@ fn read_marker(path: &Path, text: &str) -> Result<String, DataDirError> {
     }
 }
 
+/// Whether it is what [`write_durably`] left when a crash came before its name.
+fn is_unfinished(entry: &fs::DirEntry) -> bool {
+    entry.file_name().to_str().is_some_and(|name| name.starts_with(UNFINISHED))
+}
+
+fn remove_unfinished(dir: &Path) -> std::io::Result<()> {
+    let entries = fs::read_dir(dir)?.filter_map(Result::ok);
+    entries.filter(is_unfinished).try_for_each(|entry| fs::remove_file(entry.path()))
+}
+
 /// Writes a file so that after a crash it is either whole or not there.
 ///
 /// # Errors
 /// The system's error; the file's old content then stays.
 pub fn write_durably(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let dir = path.parent().unwrap_or_else(|| Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(dir)?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
+    fail_point(Point::Keep);
     file.persist(path).map_err(|error| error.error)?;
+    fail_point(Point::Keep);
     File::open(dir)?.sync_all()
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Place, SMALL, log_files};
 use crate::harness::{Server, account};
-use crate::verify::{factum, text};
+use crate::verify::{copy, factum, text};
 
 const SECRET: &str = "somebody-by-name";
 
@@ -14,10 +14,8 @@ pub fn rejected(server: &Server) -> Vec<Value> {
     page["decisions"].as_array().expect("a list").clone()
 }
 
-#[test]
-fn refused_commands_are_erased_from_the_archive_and_the_chain_holds() {
-    let place = Place::new();
-    let server = place.start();
+/// Three refused commands, and so much after them that they are in a closed file.
+fn fill(server: &Server) {
     server.install(account());
     for _ in 0..4 {
         let opened = json!({"owner": SECRET});
@@ -27,6 +25,64 @@ fn refused_commands_are_erased_from_the_archive_and_the_chain_holds() {
         let event = json!({"type": "Noted", "data": {"n": number, "pad": "x".repeat(400)}});
         server.client.post("/v1/events", &json!({"events": [event]})).ok();
     }
+}
+
+/// At once, and looked at each second.
+const POLICY: [&str; 6] =
+    ["--archive-after-days", "0", "--retain-rejections-days", "0", "--archive-check-seconds", "1"];
+
+fn is_erased(decision: &Value) -> bool {
+    decision["erased"] == true
+}
+
+fn wait_until_erased(server: &Server) {
+    for _ in 0..600 {
+        if rejected(server).iter().all(is_erased) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    panic!("they are not erased");
+}
+
+#[test]
+fn a_death_at_each_step_leaves_the_old_file_or_the_new_one() {
+    let place = Place::new();
+    let server = place.start();
+    fill(&server);
+    let events = server.client.all_events();
+    server.stop();
+    copy(&place.path("data"), &place.path("before"));
+    for step in 1..=3 {
+        std::fs::remove_dir_all(place.path("data")).expect("removes");
+        let _ = std::fs::remove_dir_all(place.path("archive"));
+        copy(&place.path("before"), &place.path("data"));
+        if let Ok(server) = place.start_to_die(&POLICY, &format!("erase:{step}:0")) {
+            server.died();
+        }
+        assert_eq!(place.verified(&[])["sound"], true, "as it was left");
+        let server = place.start();
+        assert_eq!(server.client.all_events(), events);
+        // What was said goes with the name; the act that allows it was recorded before.
+        let erased = rejected(&server).into_iter().filter(is_erased).count();
+        assert_eq!(erased, if step < 3 { 0 } else { 3 }, "step {step}");
+        server.stop();
+        let archive = place.text("archive");
+        let arguments = [&SMALL[..], &POLICY, &["--archive-dir", &archive]].concat();
+        let server = Server::start_with(&place.path("data"), &arguments);
+        wait_until_erased(&server);
+        assert_eq!(server.client.all_events(), events);
+        server.stop();
+        let report = place.verified(&[]);
+        assert_eq!((&report["sound"], &report["erased"]), (&true.into(), &3.into()), "{report}");
+    }
+}
+
+#[test]
+fn refused_commands_are_erased_from_the_archive_and_the_chain_holds() {
+    let place = Place::new();
+    let server = place.start();
+    fill(&server);
     let key = factum(&["checkpoint", "--url", &server.client.base, "--public-key"]).ok().out;
     let note = factum(&["checkpoint", "--url", &server.client.base]).ok().out;
     std::fs::write(place.path("note"), note).expect("writes");
@@ -35,16 +91,9 @@ fn refused_commands_are_erased_from_the_archive_and_the_chain_holds() {
     server.stop();
 
     let archive = place.text("archive");
-    let policy = ["--archive-after-days", "0", "--retain-rejections-days", "0"];
-    let often = ["--archive-check-seconds", "1", "--archive-dir", &archive];
-    let arguments = [&SMALL[..], &policy, &often].concat();
+    let arguments = [&SMALL[..], &POLICY, &["--archive-dir", &archive]].concat();
     let server = Server::start_with(&place.path("data"), &arguments);
-    for _ in 0..600 {
-        if rejected(&server).iter().all(|decision| decision["erased"] == true) {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
+    wait_until_erased(&server);
     let after = rejected(&server);
     assert_eq!(after.len(), 3);
     for (was, is) in before.iter().zip(&after) {

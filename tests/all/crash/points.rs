@@ -93,6 +93,31 @@ fn upload() {
     (0..rounds(2, 60)).for_each(|_| dies_at("upload", 8, upload_all, 1));
 }
 
+#[test]
+fn keep() {
+    let is_tidy = |dir: &Path| {
+        let names = std::fs::read_dir(dir).expect("lists").flatten().map(|entry| entry.file_name());
+        let names: Vec<_> = names.collect();
+        names.iter().all(|name| !name.to_string_lossy().starts_with(".unfinished"))
+    };
+    let dir = tempfile::tempdir().expect("a directory");
+    // The first thing that a first start keeps says what the directory is.
+    for (passing, is_named) in [(1, false), (2, true)] {
+        let dies = Server::start_to_die(dir.path(), &format!("keep:{passing}:0"));
+        assert!(dies.is_err(), "it did not die");
+        assert_eq!(is_tidy(dir.path()), is_named);
+    }
+    let server = Server::start_to_die(dir.path(), "keep:1:0").expect("all is kept");
+    assert!(is_tidy(dir.path()), "what was not finished is left");
+    assert!(server.client.try_upload(parcels()).is_err(), "it did not die");
+    server.died();
+    assert!(!is_tidy(&dir.path().join("components")));
+    let server = Server::start(dir.path());
+    assert!(is_tidy(&dir.path().join("components")), "what was not finished is left");
+    server.install(parcels());
+    server.stop();
+}
+
 #[expect(clippy::unnecessary_wraps, reason = "it is one of several")]
 fn rest(_: &Client, _: &Path) -> Option<()> {
     std::thread::sleep(Duration::from_millis(20));

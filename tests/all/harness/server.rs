@@ -65,7 +65,16 @@ impl Server {
     /// Starts one that dies by itself at a fail point of `factum::faults`, such as `append:17:100`,
     /// perhaps before it listens.
     pub fn start_to_die(dir: &Path, fail_point: &str) -> Result<Self, String> {
-        let mut command = serve(dir, &[], "warn");
+        Self::start_to_die_with(dir, &[], fail_point)
+    }
+
+    /// The same with further arguments.
+    pub fn start_to_die_with(
+        dir: &Path,
+        arguments: &[&str],
+        fail_point: &str,
+    ) -> Result<Self, String> {
+        let mut command = serve(dir, arguments, "warn");
         Self::listening(command.env("FACTUM_FAIL_POINT", fail_point).stderr(Stdio::piped()))
     }
 

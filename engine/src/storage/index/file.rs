@@ -37,6 +37,8 @@ const ACTIVE: TableDefinition<'_, &str, Bytes> = TableDefinition::new("active");
 pub(super) const ACTS: TableDefinition<'_, &str, u64> = TableDefinition::new("acts");
 const META: TableDefinition<'_, &str, Bytes> = TableDefinition::new("meta");
 const CHECKPOINT: &str = "checkpoint";
+/// How many tables there are.
+const TABLES: usize = 8;
 
 /// redb's page cache, in bytes. 32 MiB: the upper levels of the trees and what is asked for often.
 const PAGE_CACHE_BYTES: usize = 32 << 20;
@@ -190,6 +192,10 @@ pub(super) fn open_database(disk: &Disk, path: &Path) -> Result<(Database, Damag
     let builder = builder.set_cache_size(PAGE_CACHE_BYTES);
     let database = builder.create_with_backend(file)?;
     let mut write = database.begin_write()?;
+    if write.list_tables()?.count() == TABLES {
+        write.abort()?;
+        return Ok((database, damage));
+    }
     // Every commit must leave a file that a crash does not make the next start read whole.
     write.set_quick_repair(true);
     write.open_table(POSTINGS)?;

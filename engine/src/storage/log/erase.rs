@@ -14,6 +14,7 @@ use super::rows::{GROUPS, write_directory};
 use super::{Chain, Log, ReadError, row};
 use crate::decision::Hash;
 use crate::decision::format::{erased, split};
+use crate::faults::{Point, fail_point};
 
 impl Log {
     /// The oldest record whose command id is still known, so that a retry would want it.
@@ -109,9 +110,12 @@ impl LogFile {
         (file.bytes, file.digest) = (copied.bytes, copied.digest);
         let data = &self.directory.path;
         let failed = |reason| ArchiveError::Io(data.clone(), reason);
+        fail_point(Point::Erase);
         archive.write(data).map_err(failed)?;
+        fail_point(Point::Erase);
         fs::rename(&copied.unfinished, &path).map_err(|error| io(&path, &error))?;
         sync_dir_of(&path)?;
+        fail_point(Point::Erase);
         for file in archive.files.iter_mut().filter(|file| file.first == copied.first) {
             (file.is_erased, file.replaced) = (true, None);
         }

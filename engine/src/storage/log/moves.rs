@@ -17,6 +17,8 @@ use super::segments::Directory;
 use super::{Chain, Log, ReadError, row};
 use crate::decision::Hash;
 use crate::decision::format::split;
+use crate::faults::{Mutant, Point, fail_point, is_on};
+use crate::storage::data_dir::make;
 
 /// The newest records that always stay: the tile of the Merkle tree that is not whole yet is among
 /// them, so checkpoints go on without the archive.
@@ -250,9 +252,10 @@ impl LogFile {
         let (from, archive) = (self.directory.file(first), self.archive.read().clone());
         let (dir, to) =
             archive.dir.clone().zip(archive.path(first)).ok_or(ArchiveError::NoPlace)?;
-        fs::create_dir_all(&dir).map_err(|error| io(&dir, &error))?;
+        make(&dir).map_err(|error| io(&dir, &error))?;
         let unfinished = to.with_extension("new");
         let (bytes, digest) = copy(&from, &unfinished)?;
+        fail_point(Point::Archive);
         let damaged = |reason| ArchiveError::Damaged(unfinished.clone(), reason);
         let rows = self.directory.rows_of(&unfinished).map_err(damaged)?;
         let rows = rows.ok_or_else(|| damaged("it has no rows".into()))?;
@@ -274,15 +277,20 @@ impl LogFile {
         archive.acts = acts.into_iter().collect();
         let data = &self.directory.path;
         // Named first: a crash from here on leaves the file in both places, or its copy unnamed.
-        archive.write(data).map_err(|reason| ArchiveError::Io(data.clone(), reason))?;
+        if !is_on(Mutant::ArchiveUnnamed) {
+            archive.write(data).map_err(|reason| ArchiveError::Io(data.clone(), reason))?;
+        }
+        fail_point(Point::Archive);
         fs::rename(unfinished, &path).map_err(|error| io(&path, &error))?;
         sync_dir_of(&path)?;
+        fail_point(Point::Archive);
         let local = self.directory.file(file.first);
         // No reader opens it meanwhile; those who have it open go on reading it.
         let mut open = self.closed.lock();
         *self.archive.write() = archive;
         open.retain(|(first, _)| *first != file.first);
         fs::remove_file(&local).map_err(|error| io(&local, &error))?;
+        fail_point(Point::Archive);
         sync_dir_of(&local)
     }
 
@@ -295,8 +303,10 @@ impl LogFile {
                 let reason = "it is not the file that was archived; `factum verify` says more";
                 return Err(ArchiveError::Damaged(from, reason.into()));
             }
+            fail_point(Point::Unarchive);
             fs::rename(&unfinished, &local).map_err(|error| io(&local, &error))?;
             sync_dir_of(&local)?;
+            fail_point(Point::Unarchive);
         }
         let mut archive = self.archive.read().clone();
         archive.files.pop();
@@ -305,9 +315,11 @@ impl LogFile {
         open.retain(|(first, _)| *first != file.first);
         if from != local {
             fs::remove_file(&from).map_err(|error| io(&from, &error))?;
+            fail_point(Point::Unarchive);
         }
         let data = &self.directory.path;
         archive.write(data).map_err(|reason| ArchiveError::Io(data.clone(), reason))?;
+        fail_point(Point::Unarchive);
         *self.archive.write() = archive;
         Ok(())
     }
@@ -333,6 +345,7 @@ fn end_moves(archive: &mut Archive, data: &Directory, here: &mut Vec<u64>) -> io
         let is_ours = name.to_str().is_some_and(|n| n.starts_with("log-") && n.ends_with(".new"));
         if is_ours {
             fs::remove_file(entry.path())?;
+            fail_point(Point::Tidy);
         }
     }
     let both: Vec<_> = archive.files.iter().filter(|file| here.contains(&file.first)).collect();
@@ -340,12 +353,14 @@ fn end_moves(archive: &mut Archive, data: &Directory, here: &mut Vec<u64>) -> io
         let is_last = archive.files.last() == Some(&file);
         if archive.path(file.first).is_some_and(|path| file.is(&path)) {
             fs::remove_file(data.file(file.first))?;
+            fail_point(Point::Tidy);
             here.retain(|first| *first != file.first);
         } else if is_last {
             // The copy never got its name, or went when the file came back.
             archive.files.pop();
             archive.acts.retain(|decision, _| *decision < file.first);
             archive.write(&data.path).map_err(io::Error::other)?;
+            fail_point(Point::Tidy);
         }
     }
     Ok(())

@@ -13,10 +13,13 @@ mod raw;
 mod store;
 mod workload;
 
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
 use fastrand::Rng;
 
 use crate::storage::disk::simulated::{Call, Op, Platter, Simulated, Step};
 use crate::storage::unpanicked;
+use crate::tasks::side_by_side;
 use history::{Expected, Fact};
 use workload::Run;
 
@@ -133,14 +136,17 @@ fn lose_power_in(mut run: Run, seed: u64, one_in: u8) -> usize {
 fn what_was_acknowledged_survives_any_loss_of_power() {
     let since = crate::clock::Stopwatch::start();
     let wanted = if is_full() { 10_000_000 } else { 5_000 };
-    let mut images = 0;
-    let mut seeds = first_seed()..;
-    while images < wanted {
-        let seed = seeds.next().expect("endless");
-        images += lose_power_in(Run::new(seed), seed, 4);
-    }
-    let seconds = since.elapsed().as_secs_f64();
-    println!("{images} images up to seed {seeds:?} in {seconds:.1} s");
+    let (images, next) = (AtomicUsize::new(0), AtomicU64::new(first_seed()));
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    side_by_side(&mut vec![(); cores], |_, ()| {
+        while images.load(Ordering::Relaxed) < wanted {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            images.fetch_add(lose_power_in(Run::new(seed), seed, 4), Ordering::Relaxed);
+        }
+    })
+    .expect("threads start");
+    let (images, seconds) = (images.into_inner(), since.elapsed().as_secs_f64());
+    println!("{images} images up to seed {} in {seconds:.1} s", next.into_inner());
 }
 
 /// The harness sees what it is for: a disk that syncs neither files nor names loses what was

@@ -85,10 +85,12 @@ fn store(write: &WriteTransaction, indexes: &[StoredIndex]) -> Result<()> {
 pub(super) fn reconcile(database: &Database, collections: &[Collection]) -> Result<()> {
     let mut write = database.begin_write().map_err(failed)?;
     write.set_quick_repair(true);
+    let has_all = has_rows_of(&write, collections)?;
     let before = {
         let meta = write.open_table(META).map_err(failed)?;
-        if meta.get(CHECKPOINT).map_err(failed)?.is_some() {
-            check_rows(&write, collections)?;
+        // One that has read some of the log has the documents of what it was made for.
+        if meta.get(CHECKPOINT).map_err(failed)?.is_some() && !has_all {
+            return Err(failed("it is of other read models"));
         }
         stored(&meta)?
     };
@@ -115,18 +117,20 @@ pub(super) fn reconcile(database: &Database, collections: &[Collection]) -> Resu
     retire(&write, &mut after, |index| index.is_declared(collections))?;
     if before != after {
         store(&write, &after)?;
+    } else if has_all {
+        return write.abort().map_err(failed);
     }
     write.commit().map_err(failed)
 }
 
-/// A file that has read some of the log has the documents of those read models it was made for.
-fn check_rows(write: &WriteTransaction, collections: &[Collection]) -> Result<()> {
+/// Whether there are tables of documents for just these read models.
+fn has_rows_of(write: &WriteTransaction, collections: &[Collection]) -> Result<bool> {
     let tables = write.list_tables().map_err(failed)?;
     let there: BTreeSet<_> =
         tables.filter_map(|table| table.name().strip_prefix(ROWS).map(ToOwned::to_owned)).collect();
     let declared: BTreeSet<_> =
         collections.iter().map(|collection| collection.name.clone()).collect();
-    if there == declared { Ok(()) } else { Err(failed("it is of other read models")) }
+    Ok(there == declared)
 }
 
 /// Deletes what is no longer declared, once nothing is being built that may take its place.
