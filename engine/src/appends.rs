@@ -4,6 +4,7 @@
 //! category that an active aggregate owns, only events that it can fold; an idempotency key has
 //! one effect and one answer; an event that was given its id elsewhere is recorded once.
 
+mod answer;
 mod known;
 mod sequence;
 
@@ -13,12 +14,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::commands::{Attempt, CommandError, Commands, MAX_ATTEMPTS, Running, RunningEvents};
-use crate::decision::format::parse_header;
-use crate::decision::{Decision, Hash, Kind, parse};
+use crate::commands::{
+    self, Attempt, CommandError, Commands, MAX_ATTEMPTS, Running, RunningEvents,
+};
+use crate::decision::{Hash, Kind, parse};
 use crate::event::NewEvent;
 use crate::event_schemas::{EventRules, InForce};
-use crate::expected::ExpectedVersion;
+use crate::expected::{ExpectedVersion, VersionConflict};
 use crate::names::{Key, StreamId};
 use crate::query::Query;
 use crate::storage::log::{
@@ -27,7 +29,8 @@ use crate::storage::log::{
 };
 use crate::tasks;
 
-use known::{Place, Placed, Sorted, sort};
+pub use answer::AppendAnswer;
+use known::{Place, Sorted, sort};
 pub use sequence::Sequence;
 
 /// What a client asks to be appended.
@@ -49,62 +52,6 @@ pub struct NewAppend {
     pub correlation_id: Option<Key>,
     /// The direct cause.
     pub causation_id: Option<Key>,
-}
-
-/// An append that is durable.
-#[derive(Clone, Debug)]
-pub struct AppendAnswer {
-    record: Bytes,
-    /// Where the events of the request are.
-    places: Vec<Place>,
-    /// Whether it had been made before.
-    pub replayed: bool,
-}
-
-impl AppendAnswer {
-    /// The record of it.
-    ///
-    /// # Errors
-    /// [`ReadError::Damaged`] when its bytes are.
-    pub fn decision(&self) -> Result<Decision<'_>, ReadError> {
-        Ok(parse(&self.record)?)
-    }
-
-    /// The position of each event of the request, in its order.
-    ///
-    /// # Errors
-    /// [`ReadError::Damaged`] when the record's bytes are.
-    pub fn positions(&self) -> Result<Vec<u64>, ReadError> {
-        let decision = self.decision()?;
-        let position = |place: &Place| match place {
-            Place::Known(position) => Some(*position),
-            Place::New(number) => decision.events.get(*number).map(|event| event.position),
-        };
-        Ok(self.places.iter().filter_map(position).collect())
-    }
-}
-
-impl AppendAnswer {
-    /// The position of the request's last event.
-    ///
-    /// # Errors
-    /// [`ReadError::Damaged`] when the record's bytes are.
-    pub fn last_position(&self) -> Result<u64, ReadError> {
-        let header = parse_header(&self.record)?;
-        Ok(match self.places.last() {
-            Some(Place::Known(position)) => *position,
-            Some(Place::New(number)) => {
-                header.head_before.saturating_add(u64::try_from(*number).unwrap_or(u64::MAX)) + 1
-            }
-            None => header.head_before,
-        })
-    }
-
-    /// How many events of the request were recorded before, because of their source and id.
-    #[must_use]
-    pub fn known(&self) -> usize {
-        self.places.iter().filter(|place| matches!(place, Place::Known(_))).count()
-    }
 }
 
 /// What is held while an append is made.
@@ -212,39 +159,47 @@ impl Appends {
         mut append: NewAppend,
         keys: &[GivenKey],
     ) -> Result<Prepared, CommandError> {
-        let mut replay = match &append.key {
-            Some(key) => self.replay(&append, key)?,
-            None => None,
-        };
-        let events = std::mem::take(&mut append.events);
-        let Sorted { new, places, known } = self.sort(events, keys).await?;
-        if new.is_empty() {
-            replay = replay.or(known);
+        if append.key.is_none() && keys.is_empty() {
+            let places = (0..append.events.len()).map(Place::New).collect();
+            return Ok(Prepared::New(Ready { append, places }));
         }
-        if let Some(record) = replay {
-            return Ok(Prepared::Recorded(AppendAnswer { record, places, replayed: true }));
-        }
-        append.events = new;
-        Ok(Prepared::New(Ready { append, places }))
+        let (source, keys) = (self.source.clone(), keys.to_vec());
+        self.blocking(move |log| {
+            let mut replay = replay(log, &append)?;
+            let events = std::mem::take(&mut append.events);
+            let Sorted { new, places, known } = sort(log, &source, events, &keys)?;
+            if new.is_empty() {
+                replay = replay.or(known);
+            }
+            if let Some(record) = replay {
+                return Ok(Prepared::Recorded(AppendAnswer { record, places, replayed: true }));
+            }
+            append.events = new;
+            Ok(Prepared::New(Ready { append, places }))
+        })
+        .await
     }
 
-    async fn sort(&self, events: Vec<Placed>, keys: &[GivenKey]) -> Result<Sorted, CommandError> {
-        if keys.is_empty() {
-            let places = (0..events.len()).map(Place::New).collect();
-            return Ok(Sorted { new: events, places, known: None });
-        }
-        let (log, source, keys) = (self.log.clone(), self.source.clone(), keys.to_vec());
-        let sorted = tasks::blocking(move || sort(&log, &source, events, &keys)).await;
-        sorted.unwrap_or_else(|| {
-            Err(ReadError::Unavailable("looking for events panicked".into()).into())
-        })
+    /// Reads the log beside the asynchronous threads.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Log) -> Result<T, CommandError> + Send + 'static,
+    ) -> Result<T, CommandError> {
+        let log = self.log.clone();
+        let panicked = || Err(ReadError::Unavailable("looking it up panicked".into()).into());
+        tasks::blocking(move || read(&log)).await.unwrap_or_else(panicked)
     }
 
     async fn attempt(&self, append: &NewAppend, held: Arc<Held>) -> Result<Bytes, Attempt> {
         let rules = self.rules.now();
         fits(&rules, append)?;
-        let condition = self.evaluate(append)?;
-        let folded = self.fold(append).await?;
+        let condition = self.evaluate(append).await?;
+        let folded = match self.fold(append).await {
+            Err(Attempt::Failed(error)) => {
+                return Err(self.conflict(append).await?.unwrap_or(error).into());
+            }
+            folded => folded?,
+        };
         let mut direct = direct(append);
         direct.events.clone_from(&append.events);
         direct.condition = condition;
@@ -282,19 +237,33 @@ impl Appends {
     }
 
     /// Looks for a match here, so that the writer only has to look at what comes after.
-    fn evaluate(&self, append: &NewAppend) -> Result<Option<Condition>, CommandError> {
-        let Some((query, after, text)) = &append.condition else { return Ok(None) };
-        match self.log.first_match(query, *after) {
-            Ok((Some(position), _)) => Err(CommandError::ConditionFailed { position }),
-            Ok((None, checked_to)) => Ok(Some(Condition {
-                query: query.clone(),
-                after: *after,
-                checked_to,
-                text: text.clone(),
-            })),
-            Err(FindError::TooWide) => Err(CommandError::ConditionTooWide),
-            Err(FindError::Index(error)) => Err(ReadError::from(error).into()),
+    async fn evaluate(&self, append: &NewAppend) -> Result<Option<Condition>, CommandError> {
+        let Some((query, after, text)) = append.condition.clone() else { return Ok(None) };
+        // Who has just read what the condition is about needs no thread to change.
+        if self.log.is_in_memory_after(after) {
+            return evaluated(&self.log, query, after, text).map(Some);
         }
+        self.blocking(move |log| evaluated(log, query, after, text)).await.map(Some)
+    }
+
+    /// What the client asked of a stream and does not hold: that is the answer, whatever else
+    /// there is to be said against the events.
+    async fn conflict(&self, append: &NewAppend) -> Result<Option<CommandError>, CommandError> {
+        let expected = append.expected.clone();
+        if expected.is_empty() {
+            return Ok(None);
+        }
+        self.blocking(move |log| {
+            for (stream, expected) in expected {
+                let actual = log.stream_version(&stream)?.unwrap_or(0);
+                if !expected.holds(actual) {
+                    let conflict = VersionConflict { stream, expected, actual };
+                    return Ok(Some(CommandError::VersionConflict(conflict)));
+                }
+            }
+            Ok(None)
+        })
+        .await
     }
 
     /// Asks the active owner of each stream whether it can fold what is to come. It forgets the
@@ -316,15 +285,28 @@ impl Appends {
         }
         Ok(folded)
     }
+}
 
-    fn replay(&self, append: &NewAppend, key: &Key) -> Result<Option<Bytes>, CommandError> {
-        let caller = append.caller.as_deref();
-        let Some(record) = self.commands.recorded(caller, key.as_str())? else { return Ok(None) };
-        match parse(&record).map_err(ReadError::from)?.kind {
-            Kind::Append(record) if record.fingerprint == Some(append.fingerprint) => {}
-            _ => return Err(CommandError::KeyReused),
-        }
-        Ok(Some(record))
+/// What was recorded under the append's key. It blocks.
+fn replay(log: &Log, append: &NewAppend) -> Result<Option<Bytes>, CommandError> {
+    let Some(key) = &append.key else { return Ok(None) };
+    let Some(record) = commands::recorded(log, append.caller.as_deref(), key.as_str())? else {
+        return Ok(None);
+    };
+    match parse(&record).map_err(ReadError::from)?.kind {
+        Kind::Append(record) if record.fingerprint == Some(append.fingerprint) => {}
+        _ => return Err(CommandError::KeyReused),
+    }
+    Ok(Some(record))
+}
+
+/// Looks for an event that matches a condition. It blocks.
+fn evaluated(log: &Log, query: Query, after: u64, text: String) -> Result<Condition, CommandError> {
+    match log.first_match(&query, after) {
+        Ok((Some(position), _)) => Err(CommandError::ConditionFailed { position }),
+        Ok((None, checked_to)) => Ok(Condition { query, after, checked_to, text }),
+        Err(FindError::TooWide) => Err(CommandError::ConditionTooWide),
+        Err(error) => Err(ReadError::from(error).into()),
     }
 }
 

@@ -4,6 +4,7 @@
 //! can be compared between machines.
 
 mod exchange;
+mod gates;
 mod http;
 mod log;
 mod read_models;

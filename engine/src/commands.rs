@@ -275,7 +275,8 @@ impl Commands {
     }
 
     fn replay(&self, command: &Command, id: &str) -> Result<Option<Answer>, CommandError> {
-        let Some(record) = self.recorded(command.caller.as_deref(), id)? else { return Ok(None) };
+        let record = recorded(&self.log, command.caller.as_deref(), id)?;
+        let Some(record) = record else { return Ok(None) };
         let answer = Answer { record, replayed: true };
         match answer.decision()?.kind {
             Kind::Command(record) if record.fingerprint == command.fingerprint() => {}
@@ -293,19 +294,6 @@ impl Commands {
     /// as what it answers lives.
     pub(crate) fn enter_events(&self, keys: Vec<GivenKey>) -> Result<RunningEvents, CommandError> {
         self.in_flight.enter_events(keys).ok_or(CommandError::StillRunning)
-    }
-
-    /// What was recorded under a client's id.
-    pub(crate) fn recorded(
-        &self,
-        caller: Option<&str>,
-        id: &str,
-    ) -> Result<Option<Bytes>, CommandError> {
-        let Some(decision) = self.log.find_command(caller, id)? else { return Ok(None) };
-        let record = self.log.record(decision)?.ok_or_else(|| {
-            ReadError::Damaged(format!("decision {decision} is indexed and missing"))
-        })?;
-        Ok(Some(record))
     }
 
     /// Whether an active aggregate owns a category.
@@ -327,4 +315,15 @@ impl Commands {
         module.submit(stream, Job::Fold { stream: stream.clone(), events, reply })?;
         answer.await.unwrap_or(Err(Attempt::Superseded)).map(Some)
     }
+}
+
+/// What was recorded under a client's id.
+pub(crate) fn recorded(
+    log: &Log,
+    caller: Option<&str>,
+    id: &str,
+) -> Result<Option<Bytes>, ReadError> {
+    let Some(decision) = log.find_command(caller, id)? else { return Ok(None) };
+    let missing = || ReadError::Damaged(format!("decision {decision} is indexed and missing"));
+    log.record(decision)?.ok_or_else(missing).map(Some)
 }

@@ -5,6 +5,8 @@
 //! in [`mod@format`] alone.
 
 pub mod format;
+#[cfg(test)]
+pub(crate) mod samples;
 pub(crate) mod wire;
 
 use crate::event::RecordedEvent;

@@ -75,7 +75,7 @@ impl Engine {
             &spawner,
         )
         .map_err(StartError::Log)?;
-        let schemas = EventSchemas::open(&log).map_err(StartError::Other)?;
+        let schemas = EventSchemas::open(&log, options.schemas).map_err(StartError::Other)?;
         let runtime = Runtime::new(runtime, &spawner).map_err(StartError::Other)?;
         let projections = Arc::new(Projections::new(
             log.clone(),
@@ -92,6 +92,7 @@ impl Engine {
             clock: options.clock.clone(),
             workers: options.workers,
             checks: options.checks,
+            schemas: options.schemas,
             safe_mode: options.safe_mode,
             spawner: spawner.clone(),
         };

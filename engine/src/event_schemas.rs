@@ -19,14 +19,12 @@ use crate::event::{NewEvent, RecordedEvent};
 use crate::names::EventType;
 use crate::query::{Query, QueryItem};
 use crate::reads::{PageLimits, Span, log_page};
-use crate::schemas::{EventSchema, Violation};
+use crate::schemas::{EventSchema, SchemaLimits, Violation};
 use crate::storage::log::{AppendError, Direction, Log, ReadError};
 use crate::tasks;
 
 /// The name of the act that declares one.
 const ACT: &str = "event_schema";
-/// Schemas that one log may have. 10,000: compiled, at most some hundred megabytes.
-pub const MOST_SCHEMAS: usize = 10_000;
 /// Recorded events that break a schema which are named. 20: enough to see what is wrong.
 const MOST_BROKEN: usize = 20;
 /// Events between two reports of how far it is. 1,000: some milliseconds.
@@ -58,7 +56,10 @@ pub enum DeclareError {
     /// There is another one for the same type and version.
     Exists,
     /// There are as many as there may be.
-    TooMany,
+    TooMany {
+        /// How many that are.
+        most: usize,
+    },
     /// Recorded events do not fit it: the position of each, and what is wrong with it.
     Broken(Vec<(u64, Violation)>),
     /// Nobody waited for the end.
@@ -76,7 +77,7 @@ impl std::fmt::Display for DeclareError {
             Self::Exists => f.write_str(
                 "there is another schema for this type and version; a new shape is a new version",
             ),
-            Self::TooMany => write!(f, "there may be {MOST_SCHEMAS} schemas"),
+            Self::TooMany { most } => write!(f, "a log may have {most} schemas (event_schemas)"),
             Self::Broken(broken) => {
                 let first = broken.first().map_or(0, |(position, _)| *position);
                 write!(
@@ -161,6 +162,7 @@ impl EventRules {
 #[derive(Debug)]
 pub struct EventSchemas {
     log: Log,
+    limits: SchemaLimits,
     rules: EventRules,
     declared: RwLock<BTreeMap<(String, u32), Arc<Declared>>>,
     /// One at a time: it holds what tells that nobody goes by the rules before these any more.
@@ -177,7 +179,7 @@ impl EventSchemas {
     ///
     /// # Errors
     /// A sentence, when they cannot be read.
-    pub fn open(log: &Log) -> Result<Self, String> {
+    pub fn open(log: &Log, limits: SchemaLimits) -> Result<Self, String> {
         let (mut declared, mut schemas) = (BTreeMap::new(), Compiled::new());
         for (subject, record) in log.newest_acts(ACT).map_err(|error| error.to_string())? {
             let damaged = || format!("the record that declares the schema {subject} is damaged");
@@ -187,7 +189,7 @@ impl EventSchemas {
             };
             let name = name.ok_or_else(damaged)?;
             let value: Value = serde_json::from_str(act.value).map_err(|_| damaged())?;
-            let schema = EventSchema::compile(&value)
+            let schema = EventSchema::compile(&value, &SchemaLimits::TAKEN)
                 .map_err(|reason| format!("the schema {subject} cannot be used: {reason}"))?;
             insert(&mut schemas, &name, schema);
             let key = (name.0.to_string(), name.1);
@@ -202,6 +204,7 @@ impl EventSchemas {
         let (in_force, given_up) = in_force(schemas);
         Ok(Self {
             log: log.clone(),
+            limits,
             rules: EventRules(Arc::new(ArcSwap::new(in_force))),
             declared: RwLock::new(declared),
             declaring: Mutex::new(given_up),
@@ -246,10 +249,12 @@ impl EventSchemas {
             let same = Declaration { declared: known, known: true, tried: Tried::default() };
             return if is_same { Ok(same) } else { Err(DeclareError::Exists) };
         }
-        if self.declared.read().len() >= MOST_SCHEMAS {
-            return Err(DeclareError::TooMany);
+        let most = self.limits.event_schemas;
+        if self.declared.read().len() >= most {
+            return Err(DeclareError::TooMany { most });
         }
-        let schema = Arc::new(EventSchema::compile(&value).map_err(DeclareError::Invalid)?);
+        let schema = EventSchema::compile(&value, &self.limits);
+        let schema = Arc::new(schema.map_err(DeclareError::Invalid)?);
         let before = self.rules.now().schemas.clone();
         let mut after = before.clone();
         after.entry(name.0.to_string()).or_default().insert(name.1, Arc::clone(&schema));
@@ -357,22 +362,14 @@ fn first_fault(schema: &EventSchema, event: &RecordedEvent<'_>) -> Option<(u64, 
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::event::JSON;
+    use crate::decision::samples;
     use crate::storage::disk::Disk;
     use crate::storage::disk::simulated::{Call, Simulated};
     use crate::storage::log::LogLimits;
     use crate::tasks::Spawner;
 
     fn event(data: &str) -> NewEvent {
-        NewEvent {
-            event_type: EventType::parse("Paid").expect("valid"),
-            schema_version: 1,
-            content_type: JSON.into(),
-            data: data.into(),
-            tags: Vec::new(),
-            time_ms: None,
-            origin: None,
-        }
+        NewEvent { data: data.into(), ..samples::event("Paid") }
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -382,12 +379,14 @@ mod tests {
             (Disk::simulated(&simulated), LogLimits::default(), Spawner::default());
         let opened = Log::open_on(&disk, dir, "store", limits, Clock::system(), &spawner);
         let (log, _threads) = opened.expect("opens");
-        let schemas = EventSchemas::open(&log).expect("reads");
-        let declare = async || {
-            let name = (EventType::parse("Paid").expect("valid"), 1);
+        let limits = SchemaLimits { event_schemas: 1, ..SchemaLimits::default() };
+        let schemas = EventSchemas::open(&log, limits).expect("reads");
+        let declare_as = async |version, schemas: &EventSchemas| {
+            let name = (EventType::parse("Paid").expect("valid"), version);
             let (progress, _reports) = mpsc::channel(100);
             schemas.declare(name, r#"{"type":"object"}"#.to_owned(), None, progress).await
         };
+        let declare = async || declare_as(1, &schemas).await;
         let breaks = |data: &str| schemas.rules().now().check(&event(data)).is_err();
         simulated.fail("log-journal", Call::Sync, 1);
         let declared = declare().await;
@@ -406,5 +405,11 @@ mod tests {
         }
         assert_eq!(schemas.all().len(), 1);
         assert!(breaks("[]"));
+        // There may be no other; what was declared holds within smaller limits too.
+        let another = declare_as(2, &schemas).await;
+        assert!(matches!(another, Err(DeclareError::TooMany { most: 1 })), "{another:?}");
+        let schemas = EventSchemas::open(&log, SchemaLimits { schema_bytes: 1, ..limits });
+        let schemas = schemas.expect("reads");
+        assert!(schemas.rules().now().check(&event("[]")).is_err());
     }
 }

@@ -33,6 +33,7 @@ mod panics;
 mod params;
 mod parked;
 mod preconditions;
+mod problem_log;
 mod problems;
 mod projections;
 mod projections_past;
@@ -92,6 +93,7 @@ pub async fn serve(
 ) {
     let subscriptions = Arc::clone(engine.subscriptions());
     let Settings { limits, local_only, bench_route, metrics } = settings;
+    problem_log::limit(&limits);
     let app = app::App {
         engine,
         uploads: Semaphore::new(limits.uploads),

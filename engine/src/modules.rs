@@ -23,7 +23,7 @@ use crate::event_schemas::EventRules;
 use crate::manifest::{Manifest, ManifestError};
 use crate::projections::Projections;
 use crate::runtime::{Component, GuestError, LoadError, Role, Runtime, unspoken};
-use crate::schemas::Schemas;
+use crate::schemas::{SchemaLimits, Schemas};
 use crate::storage::log::Log;
 use crate::tasks::{Spawner, Thread};
 
@@ -135,6 +135,8 @@ pub struct Foundation {
     pub workers: WorkerLimits,
     /// What a version must show before it becomes active.
     pub checks: CheckLimits,
+    /// What the schemas in its manifest may be.
+    pub schemas: SchemaLimits,
     /// Whether to start without modules.
     pub safe_mode: bool,
     /// Starts those threads.
@@ -275,7 +277,7 @@ impl Modules {
             return Ok(Upload::Known(version));
         }
         let component = self.base.runtime.load(bytes).map_err(UploadError::Load)?;
-        let manifest = manifest_of(&component)?;
+        let manifest = manifest_of(&component, &self.base.schemas)?;
         let version = Arc::new(ModuleVersion {
             digest,
             size_bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
@@ -318,11 +320,11 @@ impl Modules {
 }
 
 /// Asks a component what it is, and checks that it exports what it claims to be.
-fn manifest_of(component: &Component) -> Result<Manifest, UploadError> {
+fn manifest_of(component: &Component, schemas: &SchemaLimits) -> Result<Manifest, UploadError> {
     let mut instance = component.instantiate("upload").map_err(UploadError::Guest)?;
     let json = instance.describe().map_err(UploadError::Guest)?;
     let manifest = Manifest::parse(&json).map_err(UploadError::Manifest)?;
-    let mut faults = Schemas::compile(&manifest).err().unwrap_or_default();
+    let mut faults = Schemas::compile(&manifest, schemas).err().unwrap_or_default();
     if let Some(spoken) = unspoken(&manifest.contract) {
         let found = &manifest.contract;
         faults.push(format!(

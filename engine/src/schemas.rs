@@ -12,21 +12,53 @@ use serde_json::Value;
 use crate::event::JSON;
 use crate::manifest::{AggregateManifest, Manifest};
 
-/// Bytes of one schema. 64 KiB: a page of fields has two.
-const SCHEMA_BYTES: usize = 64 << 10;
-/// Parts of one schema, those that it refers to counted each time. 2,000: as many may look at each
-/// value of the data.
-const SCHEMA_PARTS: usize = 2_000;
-/// Parts inside one another.
-const SCHEMA_DEPTH: usize = 64;
-/// Bytes that the machine of one pattern may have. 1 MiB.
-const PATTERN_BYTES: usize = 1 << 20;
 /// Faults of one piece of data that are told, and bytes of the sentence for each.
 const MOST_FAULTS: usize = 20;
 const MOST_SENTENCE: usize = 300;
 
 /// The one dialect that is understood.
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
+
+/// What schemas may be. Each has a default with a reason.
+#[derive(Clone, Copy, Debug)]
+pub struct SchemaLimits {
+    /// Bytes of one schema. 64 KiB: a page of fields has two.
+    pub schema_bytes: usize,
+    /// Parts of one schema, those that it refers to counted each time. 2,000: as many may look at
+    /// each value of the data.
+    pub schema_parts: usize,
+    /// Parts inside one another. 64: half of what JSON may have.
+    pub schema_depth: usize,
+    /// Bytes that the machine of one pattern may have. 1 MiB: what people write takes some
+    /// kilobytes.
+    pub pattern_bytes: usize,
+    /// Schemas of event types that one log may have. 10,000: compiled, at most some hundred
+    /// megabytes.
+    pub event_schemas: usize,
+}
+
+impl Default for SchemaLimits {
+    fn default() -> Self {
+        Self {
+            schema_bytes: 64 << 10,
+            schema_parts: 2_000,
+            schema_depth: 64,
+            pattern_bytes: 1 << 20,
+            event_schemas: 10_000,
+        }
+    }
+}
+
+impl SchemaLimits {
+    /// For what was taken before, perhaps within other limits: it goes on holding.
+    pub const TAKEN: Self = Self {
+        schema_bytes: usize::MAX,
+        schema_parts: usize::MAX,
+        schema_depth: usize::MAX,
+        pattern_bytes: usize::MAX,
+        event_schemas: usize::MAX,
+    };
+}
 
 /// A place in data that does not fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,8 +78,8 @@ impl EventSchema {
     ///
     /// # Errors
     /// Why it cannot be used, in a sentence.
-    pub fn compile(schema: &Value) -> Result<Self, String> {
-        compile(schema).map(Self)
+    pub fn compile(schema: &Value, limits: &SchemaLimits) -> Result<Self, String> {
+        compile(schema, limits).map(Self)
     }
 
     /// Compares data with it. Only JSON can fit.
@@ -82,10 +114,10 @@ impl Schemas {
     ///
     /// # Errors
     /// A sentence for each one that cannot be used, and for each example that does not fit its own.
-    pub fn compile(manifest: &Manifest) -> Result<Self, Vec<String>> {
+    pub fn compile(manifest: &Manifest, limits: &SchemaLimits) -> Result<Self, Vec<String>> {
         let (mut schemas, mut faults) = (Self::default(), Vec::new());
         for aggregate in &manifest.aggregates {
-            let compiled = OfAggregate::compile(aggregate, &mut faults);
+            let compiled = OfAggregate::compile(aggregate, limits, &mut faults);
             // Without schemas there is nothing to look up for each command.
             if !compiled.commands.is_empty() || !compiled.events.is_empty() {
                 schemas.aggregates.insert(aggregate.name.clone(), compiled);
@@ -121,13 +153,20 @@ impl Schemas {
 }
 
 impl OfAggregate {
-    fn compile(aggregate: &AggregateManifest, faults: &mut Vec<String>) -> Self {
+    fn compile(
+        aggregate: &AggregateManifest,
+        limits: &SchemaLimits,
+        faults: &mut Vec<String>,
+    ) -> Self {
         let mut all = Self::default();
+        let compiled = |schema: Option<&Value>, what: &str, faults: &mut Vec<String>| {
+            let of = |reason| faults.push(format!("the schema of {what} cannot be used: {reason}"));
+            compile(schema?, limits).map_err(of).ok()
+        };
         for command in &aggregate.commands {
             let what = format!("the command {:?} of {:?}", command.name, aggregate.name);
-            let Some(validator) = compiled(command.schema.as_ref(), &what, faults) else {
-                continue;
-            };
+            let compiled = compiled(command.schema.as_ref(), &what, faults);
+            let Some(validator) = compiled else { continue };
             for (at, example) in command.examples.iter().enumerate() {
                 let found = violations(&validator, example);
                 if let Some(first) = found.first() {
@@ -150,29 +189,18 @@ impl OfAggregate {
     }
 }
 
-fn compiled(schema: Option<&Value>, what: &str, faults: &mut Vec<String>) -> Option<Validator> {
-    let schema = schema?;
-    match compile(schema) {
-        Ok(validator) => Some(validator),
-        Err(reason) => {
-            faults.push(format!("the schema of {what} cannot be used: {reason}"));
-            None
-        }
-    }
-}
-
-fn compile(schema: &Value) -> Result<Validator, String> {
-    let bytes = schema.to_string().len();
-    if bytes > SCHEMA_BYTES {
-        return Err(format!("it has {bytes} bytes, and {SCHEMA_BYTES} are allowed"));
+fn compile(schema: &Value, limits: &SchemaLimits) -> Result<Validator, String> {
+    let (bytes, most) = (schema.to_string().len(), limits.schema_bytes);
+    if bytes > most {
+        return Err(format!("it has {bytes} bytes, and {most} are allowed (schema_bytes)"));
     }
     if schema.get("$schema").is_some_and(|dialect| dialect != DIALECT) {
         return Err(format!("its $schema is not {DIALECT}"));
     }
-    Walk { root: schema, parts: 0 }.part(schema, 0)?;
+    Walk { root: schema, limits, parts: 0 }.part(schema, 0)?;
     jsonschema::options()
         .with_draft(Draft::Draft202012)
-        .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_BYTES))
+        .with_pattern_options(PatternOptions::regex().size_limit(limits.pattern_bytes))
         .build(schema)
         .map_err(|error| shortened(format!("at {:?}, {error}", error.instance_path().as_str())))
 }
@@ -180,18 +208,24 @@ fn compile(schema: &Value) -> Result<Validator, String> {
 /// Follows a schema through what it refers to.
 struct Walk<'s> {
     root: &'s Value,
+    limits: &'s SchemaLimits,
     parts: usize,
 }
 
 impl<'s> Walk<'s> {
     fn part(&mut self, part: &'s Value, depth: usize) -> Result<(), String> {
         self.parts += 1;
-        if self.parts > SCHEMA_PARTS {
-            return Err(format!("it has more than {SCHEMA_PARTS} parts, with what it refers to"));
+        let SchemaLimits { schema_parts, schema_depth, .. } = self.limits;
+        if self.parts > *schema_parts {
+            return Err(format!(
+                "it has more than {schema_parts} parts, with what it refers to (schema_parts)"
+            ));
         }
         // Whatever refers to itself gets here.
-        if depth > SCHEMA_DEPTH {
-            return Err(format!("it refers to itself, or is deeper than {SCHEMA_DEPTH} parts"));
+        if depth > *schema_depth {
+            return Err(format!(
+                "it refers to itself, or is deeper than {schema_depth} parts (schema_depth)"
+            ));
         }
         match part {
             Value::Array(items) => items.iter().try_for_each(|item| self.part(item, depth + 1)),
@@ -255,7 +289,7 @@ mod tests {
     use super::*;
 
     fn refusal(schema: &Value) -> String {
-        compile(schema).map(drop).expect_err("is refused")
+        compile(schema, &SchemaLimits::default()).map(drop).expect_err("is refused")
     }
 
     #[test]
@@ -275,7 +309,7 @@ mod tests {
             (json!({"properties": {"$id": {"$id": "x"}}}), "uses $id"),
             (json!({"$dynamicRef": "#x"}), "uses $dynamicRef"),
             (json!({"$schema": "http://json-schema.org/draft-07/schema#"}), "2020-12"),
-            (json!({"enum": ["x".repeat(SCHEMA_BYTES)]}), "bytes"),
+            (json!({"enum": ["x".repeat(64 << 10)]}), "bytes"),
             // Patterns that look around would take more than linear time.
             (json!({"pattern": "(?=a)b"}), "at \"/pattern\", \"(?=a)b\" is not a \"regex\""),
             (json!({"pattern": "((a{100}){100}){100}"}), "at \"/pattern\""),
@@ -285,18 +319,28 @@ mod tests {
             let reason = refusal(&schema);
             assert!(reason.contains(said) && reason.len() < 400, "{said}: {reason}");
         }
-        assert!(
-            compile(&json!({"$schema": DIALECT, "$defs": {"n": {"type": "integer"}},
-            "properties": {"a": {"$ref": "#/$defs/n"}, "b": {"$ref": "#/$defs/n"}}}))
-            .is_ok()
-        );
+        let fine = json!({"$schema": DIALECT, "$defs": {"n": {"type": "integer"}},
+            "properties": {"a": {"$ref": "#/$defs/n"}, "b": {"$ref": "#/$defs/n", "pattern": "^a{9}$"}}});
+        let default = SchemaLimits::default();
+        assert!(compile(&fine, &default).is_ok());
+        // Each limit is what it is set to, and what was taken before goes on.
+        for (limits, said) in [
+            (SchemaLimits { schema_bytes: 100, ..default }, "schema_bytes"),
+            (SchemaLimits { schema_parts: 5, ..default }, "schema_parts"),
+            (SchemaLimits { schema_depth: 2, ..default }, "schema_depth"),
+            (SchemaLimits { pattern_bytes: 10, ..default }, "/properties/b/pattern"),
+        ] {
+            let reason = compile(&fine, &limits).map(drop).expect_err("is refused");
+            assert!(reason.contains(said), "{said}: {reason}");
+        }
+        assert!(compile(&fine, &SchemaLimits::TAKEN).is_ok());
     }
 
     #[test]
     fn what_does_not_fit_is_told_with_its_place_and_without_its_value() {
         let schema = json!({"type": "object", "required": ["to"],
             "properties": {"lines": {"items": {"properties": {"grams": {"maximum": 5}}}}}});
-        let validator = compile(&schema).expect("compiles");
+        let validator = compile(&schema, &SchemaLimits::default()).expect("compiles");
         let data = json!({"lines": [{"grams": 5}, {"grams": 6}]});
         let found = violations(&validator, &data);
         let places: Vec<_> = found.iter().map(|violation| violation.pointer.as_str()).collect();

@@ -232,14 +232,30 @@ fn an_owned_category_takes_only_events_that_fold_and_commands_see_them() {
         json!({"type": "Exploded", "data": {}}),
         json!({"type": "Deposited", "datacontenttype": "text/plain", "data_base64": "aGk="}),
     ] {
-        let answer = server.client.post(events, &json!({"events": [bad]}));
-        assert_eq!(answer.json["stream"], "account-1");
-        answer.problem(422, "not_foldable");
+        let bad = json!({"events": [bad]});
+        for right in [&[][..], &[("if-match", "\"1\"")], &[("if-match", "*")]] {
+            let answer = server.client.post_with(events, &bad, right);
+            assert_eq!(answer.json["stream"], "account-1");
+            answer.problem(422, "not_foldable");
+        }
+        // What is asked of the stream comes first: it was said that the events do not fold.
+        for wrong in [("if-match", "\"2\""), ("if-none-match", "*")] {
+            let answer = server.client.post_with(events, &bad, &[wrong]);
+            assert_eq!(answer.json["actual"], 1);
+            answer.problem(412, "version_conflict");
+        }
     }
     // One that does not fold keeps the others out as well.
     let mixed = json!({"events": [{"type": "Noted", "stream": "note-1"},
         {"type": "Exploded", "stream": "account-1"}]});
     append(&server.client, &mixed).problem(422, "not_foldable");
+    let expecting = |version: Value| {
+        let mut asked = mixed.clone();
+        asked["expected"] = json!([{"stream": "note-1", "version": version}]);
+        append(&server.client, &asked)
+    };
+    expecting(json!(0)).problem(422, "not_foldable");
+    expecting(json!("exists")).problem(412, "version_conflict");
     assert_eq!(server.client.all_events().len(), 1);
 
     let deposit = json!({"events": [{"type": "Deposited", "data": {"amount": 30}}]});

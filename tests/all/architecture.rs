@@ -51,7 +51,7 @@ const IMPORTS: [(&str, &str); 29] = [
     (
         "engine",
         "appends archive backup checkpoints clock commands decision event_schemas modules names \
-         projections runtime storage subscriptions tasks verify",
+         projections runtime schemas storage subscriptions tasks verify",
     ),
     ("metrics", "engine projections"),
     ("guest_build", ""),

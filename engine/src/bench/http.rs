@@ -75,7 +75,7 @@ pub(super) async fn run(args: &HttpArgs) -> anyhow::Result<ExitCode> {
     } else {
         figures.show(&mut report);
     }
-    let below = figures.below_gates();
+    let below = figures.missed_gates();
     if !args.check || below.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }

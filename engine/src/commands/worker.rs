@@ -158,10 +158,7 @@ impl Worker {
             let _one_thread = identity.throttle.enter();
             match job {
                 Job::Decide { command, running, reply } => self.decide(&command, running, reply),
-                Job::Fold { stream, events, reply } => {
-                    // Not held back: the append that follows depends on the lineage.
-                    drop(reply.send(self.foldable(&stream, &events).map_err(Attempt::Failed)));
-                }
+                Job::Fold { stream, events, reply } => self.foldable(&stream, &events, reply),
                 Job::Inspect { aggregate, stream, reply } => {
                     self.inspect(&aggregate, &stream, reply);
                 }

@@ -11,6 +11,7 @@ use crate::projections::ProjectionLimits;
 use crate::runtime::{
     CompileLimits, CompilerProgram, GateLimits, GuestLimits, RuntimeOptions, Wasi,
 };
+use crate::schemas::SchemaLimits;
 use crate::storage::data_dir::{DataDir, DataDirError};
 use crate::storage::log::{LogLimits, OpenError, Stored};
 use crate::verify::{Kept, Pace, Subject, verify};
@@ -36,6 +37,8 @@ pub struct Options {
     pub workers: WorkerLimits,
     /// What a version must show before it becomes active.
     pub checks: CheckLimits,
+    /// What schemas of commands and events may be.
+    pub schemas: SchemaLimits,
     /// Whether to start without modules: what is active stays recorded, and a module is started by
     /// activating a version of it.
     pub safe_mode: bool,
@@ -69,6 +72,7 @@ impl Options {
             compiler,
             workers: WorkerLimits::default(),
             checks: CheckLimits::default(),
+            schemas: SchemaLimits::default(),
             safe_mode: false,
             projections: ProjectionLimits::default(),
             checkpoints: CheckpointLimits::default(),

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::answer::json_response;
+use super::problem_log;
 
 /// The status of an answer that made something.
 pub(super) const CREATED: StatusCode = StatusCode::CREATED;
@@ -319,7 +320,7 @@ impl Problem {
 
     /// A failure whose reason is for the server's log only.
     pub(super) fn internal(reason: &str) -> Self {
-        tracing::error!(reason, "an answer failed");
+        problem_log::failed(reason);
         Self::new(&INTERNAL, "the server failed; its log says more")
     }
 
@@ -334,7 +335,7 @@ impl Problem {
         let Inner { kind, detail, more } = &*self.0;
         let instance = format!("urn:uuid:{}", crate::clock::new_id());
         if kind.status.is_server_error() {
-            tracing::warn!(instance, code = kind.code, ?detail, "answered a problem");
+            problem_log::answered(kind.code, &instance, detail);
         }
         let body = Body {
             line,

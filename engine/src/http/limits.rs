@@ -68,6 +68,12 @@ pub struct HttpLimits {
     /// How long a follower of the log hears nothing before it is told that all is well. 15 s:
     /// less than what proxies take for the end.
     pub heartbeat: Duration,
+    /// Lines in the server's log about problems of one code, in a second. 10: whoever reads them
+    /// has seen what is wrong.
+    pub problem_log_lines: u32,
+    /// Bytes of what such a line says about the problem, before control characters are escaped.
+    /// 512: the sentences of this server fit.
+    pub problem_log_bytes: usize,
     /// How long requests may go on after the server was told to stop. 10 s.
     pub grace: Duration,
 }
@@ -100,6 +106,8 @@ impl Default for HttpLimits {
             wait: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             heartbeat: Duration::from_secs(15),
+            problem_log_lines: 10,
+            problem_log_bytes: 512,
             grace: Duration::from_secs(10),
         }
     }

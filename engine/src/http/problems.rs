@@ -326,7 +326,9 @@ impl From<DeclareError> for Problem {
     fn from(error: DeclareError) -> Self {
         let detail = error.to_string();
         match error {
-            DeclareError::Invalid(_) | DeclareError::TooMany => Self::new(&INVALID_SCHEMA, detail),
+            DeclareError::Invalid(_) | DeclareError::TooMany { .. } => {
+                Self::new(&INVALID_SCHEMA, detail)
+            }
             DeclareError::Exists => Self::new(&SCHEMA_EXISTS, detail),
             DeclareError::Broken(broken) => {
                 let position = broken.first().map(|(position, _)| *position);

@@ -10,7 +10,7 @@ use crate::faults::{Mutant, Point, fail_point, is_on};
 use crate::names::Name;
 use crate::projections::{Maker, ProofError};
 use crate::runtime::{GuestError, GuestLimits};
-use crate::schemas::Schemas;
+use crate::schemas::{SchemaLimits, Schemas};
 use crate::storage::log::{AppendError, ReadError};
 
 /// What an activation did.
@@ -229,7 +229,8 @@ impl Modules {
         let component = self.component(version)?.within(guests);
         let base = &self.base;
         if !manifest.aggregates.is_empty() {
-            let schemas = Schemas::compile(manifest).map_err(|faults| faults.join("; "))?;
+            let schemas = Schemas::compile(manifest, &SchemaLimits::TAKEN);
+            let schemas = schemas.map_err(|faults| faults.join("; "))?;
             let before = self.routes.load().of_module(&manifest.name).cloned();
             let (active, threads) = ActiveModule::start(
                 (manifest, schemas),

@@ -1,9 +1,6 @@
 use super::*;
 use crate::clock::Clock;
-use crate::decision::{
-    ActivationRecord, CommandRecord, Draft, ModuleRef, Outcome, RecordedContext, Rejection, Saw,
-};
-use crate::event::{JSON, NewEvent};
+use crate::decision::{ActivationRecord, CommandRecord, Draft, Outcome, Rejection, samples};
 use crate::names::Name;
 use crate::names::{EventType, StreamId};
 use crate::query::{Query, QueryItem};
@@ -74,37 +71,9 @@ fn command(stream: &str, version: u64, events: usize) -> Draft {
         0 => Outcome::Rejected(Rejection { code: "no", message: "no", details: None }),
         _ => Outcome::Committed { next_hash: [0; 32] },
     };
-    let event = NewEvent {
-        event_type: EventType::parse("Happened").expect("valid"),
-        schema_version: 1,
-        content_type: JSON.into(),
-        data: b"{}".to_vec(),
-        tags: Vec::new(),
-        time_ms: None,
-        origin: None,
-    };
-    let record = CommandRecord {
-        command_id: "c",
-        id_from_client: false,
-        caller: None,
-        fingerprint: [0; 32],
-        context: RecordedContext {
-            stream,
-            stream_version: version,
-            now_ms: 1,
-            seed: 1,
-            correlation_id: "c",
-            causation_id: "c",
-            extra: "{}",
-        },
-        command: "happen",
-        data: "{}",
-        module: ModuleRef { name: "m", version: "1.0.0", digest: [0; 32] },
-        saw: Saw::default(),
-        outcome,
-        fuel: None,
-    };
-    Draft::command(&record, &vec![event; events])
+    let record = samples::command(stream, version, "c", outcome);
+    let record = CommandRecord { id_from_client: false, ..record };
+    Draft::command(&record, &vec![samples::event("Happened"); events])
 }
 
 const ALL: PageLimits = PageLimits { events: 100, bytes: 1 << 20, scan: 1_000 };

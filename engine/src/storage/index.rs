@@ -177,6 +177,11 @@ impl Index {
         self.layers.read().fresh.through
     }
 
+    /// The newest record that is in the file.
+    pub(super) fn base(&self) -> Head {
+        self.layers.read().base
+    }
+
     /// Takes in the next records at once, so that readers see all or none.
     pub(super) fn apply<'a>(&self, decisions: impl Iterator<Item = (Decision<'a>, Hash)>) {
         let mut layers = self.layers.write();

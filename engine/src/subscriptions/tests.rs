@@ -1,6 +1,7 @@
 use super::*;
 use crate::clock::Clock;
-use crate::event::{JSON, NewEvent};
+use crate::decision::samples;
+use crate::event::NewEvent;
 use crate::names::{EventType, Tag};
 use crate::query::QueryItem;
 use crate::storage::log::{DirectAppend, LogLimits, Submission, Work};
@@ -35,15 +36,8 @@ impl Sample {
         let head = self.subscriptions.log.head().position;
         let event = |position: u64| {
             let rare = position.is_multiple_of(7);
-            let event = NewEvent {
-                event_type: EventType::parse(if rare { "Rare" } else { "Common" }).expect("valid"),
-                schema_version: 1,
-                content_type: JSON.to_owned(),
-                data: b"{}".to_vec(),
-                tags: vec![Tag::parse("all").expect("valid")],
-                time_ms: None,
-                origin: None,
-            };
+            let tags = vec![Tag::parse("all").expect("valid")];
+            let event = NewEvent { tags, ..samples::event(if rare { "Rare" } else { "Common" }) };
             (event, stream_of(position).map(|text| StreamId::parse(text).expect("valid")))
         };
         let events = (head + 1..=head + events).map(event).collect();

@@ -8,9 +8,9 @@ use super::*;
 use crate::checkpoints::{Checkpoints, Growing, Proof, ProofError, leaf, origin};
 use crate::clock::Clock;
 use crate::decision::format::{HEADER_BYTES, record_hash, split};
-use crate::decision::{AppendRecord, Draft, Header, parse};
-use crate::event::{JSON, NewEvent, Origin};
-use crate::names::{EventType, StreamId, Tag};
+use crate::decision::{AppendRecord, Draft, Header, parse, samples};
+use crate::event::{NewEvent, Origin};
+use crate::names::{StreamId, Tag};
 use crate::storage::disk::checked::open_checked;
 use crate::storage::log::{DirectAppend, Log, LogLimits, StoredPart, StoredRow, Submission, Work};
 use crate::tasks::{Spawner, Thread};
@@ -94,14 +94,10 @@ impl Store {
 fn event(number: u32, part: u32) -> (NewEvent, Option<StreamId>) {
     let text = "x".repeat(usize::try_from(number % 700).expect("fits"));
     let event = NewEvent {
-        event_type: EventType::parse(if number.is_multiple_of(2) { "Counted" } else { "Noted" })
-            .expect("valid"),
-        schema_version: 1,
-        content_type: JSON.into(),
         data: format!("{{\"number\":{number},\"part\":{part},\"text\":\"{text}\"}}").into_bytes(),
         tags: vec![Tag::parse(&format!("of:{}", number % 5)).expect("valid")],
-        time_ms: None,
         origin: number.is_multiple_of(10).then(|| Box::new(elsewhere(number, part))),
+        ..samples::event(if number.is_multiple_of(2) { "Counted" } else { "Noted" })
     };
     (event, Some(StreamId::parse(&format!("things-{}", number % 7)).expect("valid")))
 }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::bench::gates::Gates;
 use crate::bench::median;
 use crate::report::{Report, rounded};
 
@@ -75,9 +76,10 @@ impl Figures {
 
     /// What misses its gate.
     pub(super) fn missed_gates(&self) -> Vec<String> {
-        let named = [("imported", self.import_per_second), ("exported", self.export_per_second)];
-        let missed = named.into_iter().filter(|(_, rate)| rate.is_nan() || *rate < GATE);
-        missed.map(|(name, rate)| format!("{name}: {rate:.0} events/s, at least {GATE}")).collect()
+        let mut gates = Gates::default();
+        gates.least("imported, events/s", self.import_per_second, GATE);
+        gates.least("exported, events/s", self.export_per_second, GATE);
+        gates.missed
     }
 }
 
@@ -90,6 +92,6 @@ mod tests {
         let run = |import| Run { plain: 1.0, import, again: 1.0, export: 1.0 };
         let of = |seconds: [f64; 3]| Figures::of(200_000, 1, &seconds.map(run)).missed_gates();
         assert_eq!(of([1.0, 1.9, 9.0]), [""; 0]);
-        assert_eq!(of([1.0, 4.0, 9.0]), ["imported: 50000 events/s, at least 100000"]);
+        assert_eq!(of([1.0, 4.0, 9.0]), ["imported, events/s: 50000.00, at least 100000.00"]);
     }
 }

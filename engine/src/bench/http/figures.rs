@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::load::Point;
+use crate::bench::gates::Gates;
 use crate::bench::median;
 use crate::report::{Report, rounded};
 
@@ -123,18 +124,17 @@ impl Figures {
         ));
     }
 
-    /// What is lower than it may be.
-    pub(super) fn below_gates(&self) -> Vec<String> {
-        let below = |(connections, least): &(u32, f64)| {
-            let row = self.commands.iter().find(|row| row.connections == *connections)?;
-            (row.ratio < *least).then(|| {
-                format!("ratio {:.3} at {connections} connections, below {least}", row.ratio)
-            })
-        };
-        let beside_backup = (self.backup.ratio < BACKUP_GATE).then(|| {
-            format!("ratio {:.3} while a backup is taken, below {BACKUP_GATE}", self.backup.ratio)
-        });
-        GATES.iter().filter_map(below).chain(beside_backup).collect()
+    /// What misses its gate.
+    pub(super) fn missed_gates(&self) -> Vec<String> {
+        let mut gates = Gates::default();
+        for (connections, least) in GATES {
+            if let Some(row) = self.commands.iter().find(|row| row.connections == connections) {
+                let name = format!("commands by nothing, {connections} connections");
+                gates.least(&name, row.ratio, least);
+            }
+        }
+        gates.least("commands beside a backup by alone", self.backup.ratio, BACKUP_GATE);
+        gates.missed
     }
 }
 
@@ -168,7 +168,7 @@ mod tests {
             Row::of(256, &[run(100.0, 16.0)]),
         ];
         let backup = Beside { ratio: 0.95, ..Beside::default() };
-        let below = Figures { commands, backup, projections }.below_gates();
-        assert_eq!(below, ["ratio 0.160 at 256 connections, below 0.2"]);
+        let missed = Figures { commands, backup, projections }.missed_gates();
+        assert_eq!(missed, ["commands by nothing, 256 connections: 0.16, at least 0.20"]);
     }
 }

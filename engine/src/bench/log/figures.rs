@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::appends::{Point, What};
 use super::reading::Reads;
 use super::reopening::Reopened;
+use crate::bench::gates::Gates;
 use crate::bench::median;
 use crate::report::{Report, rounded};
 
@@ -165,24 +166,5 @@ impl Figures {
             gates.most("memory for a million streams, MB", memory, 300.0);
         }
         gates.missed
-    }
-}
-
-#[derive(Default)]
-struct Gates {
-    missed: Vec<String>,
-}
-
-impl Gates {
-    fn least(&mut self, name: &str, value: f64, least: f64) {
-        if value.is_nan() || value < least {
-            self.missed.push(format!("{name}: {value:.2}, at least {least:.2}"));
-        }
-    }
-
-    fn most(&mut self, name: &str, value: f64, most: f64) {
-        if value.is_nan() || value > most {
-            self.missed.push(format!("{name}: {value:.2}, at most {most:.2}"));
-        }
     }
 }

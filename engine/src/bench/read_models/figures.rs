@@ -8,6 +8,7 @@ use super::ground::Rebuild;
 use super::lag::Lag;
 use super::long::Long;
 use super::points::Points;
+use crate::bench::gates::Gates;
 use crate::report::{Report, rounded};
 
 /// Events a second that one core projects from zero, at least.
@@ -120,32 +121,30 @@ impl Figures {
 
     /// What misses its gate.
     pub(super) fn missed_gates(&self) -> Vec<String> {
-        let mut missed = Vec::new();
-        let mut at_least = |what: &str, found: Option<f64>, gate: f64| {
-            if let Some(found) = found.filter(|found| *found < gate) {
-                missed.push(format!("{what} {found:.2}, below {gate}"));
-            }
-        };
+        let mut gates = Gates::default();
         let rebuild = self.rebuild.as_ref();
-        at_least("events/s from zero", rebuild.map(|r| r.guest_per_second), REBUILD_PER_SECOND);
-        at_least("by a native function", rebuild.map(|r| r.ratio), REBUILD_RATIO);
-        at_least("the month by a native function", self.month.map(|m| m.ratio), REBUILD_RATIO);
-        at_least("two cores by one", self.cores.map(|cores| cores.ratio), CORES_RATIO);
-        at_least("beside a build by alone", self.beside.map(|b| b.ratio), BESIDE_RATIO);
         let long = self.long.as_ref();
-        at_least("the last million by the first", long.map(|l| l.ratio), LONG_RATIO);
-        at_least("documents by nothing", self.points.as_ref().map(|p| p.ratio), POINTS_RATIO);
-        let mut at_most = |what: &str, found: Option<f64>, gate: f64| {
-            if let Some(found) = found.filter(|found| *found >= gate) {
-                missed.push(format!("{what} {found:.2}, not below {gate}"));
-            }
-        };
-        at_most("ms to the document", self.lag.as_ref().map(|lag| lag.p50_ms), LAG_P50_MS);
+        for (what, found, least) in [
+            ("events/s from zero", rebuild.map(|r| r.guest_per_second), REBUILD_PER_SECOND),
+            ("by a native function", rebuild.map(|r| r.ratio), REBUILD_RATIO),
+            ("the month by a native function", self.month.map(|m| m.ratio), REBUILD_RATIO),
+            ("two cores by one", self.cores.map(|cores| cores.ratio), CORES_RATIO),
+            ("beside a build by alone", self.beside.map(|b| b.ratio), BESIDE_RATIO),
+            ("the last million by the first", long.map(|l| l.ratio), LONG_RATIO),
+            ("documents by nothing", self.points.as_ref().map(|p| p.ratio), POINTS_RATIO),
+        ] {
+            found.into_iter().for_each(|found| gates.least(what, found, least));
+        }
         let mib = |bytes: u64| f64::from(u32::try_from(bytes >> 20).unwrap_or(u32::MAX));
         let growth = long.map(|long| mib(long.growth_bytes));
-        at_most("MiB after the first million", growth, LONG_GROWTH_MIB);
-        at_most("us a page", self.page_us, PAGE_US);
-        missed
+        for (what, found, most) in [
+            ("ms to the document", self.lag.as_ref().map(|lag| lag.p50_ms), LAG_P50_MS),
+            ("MiB after the first million", growth, LONG_GROWTH_MIB),
+            ("us a page", self.page_us, PAGE_US),
+        ] {
+            found.into_iter().for_each(|found| gates.most(what, found, most));
+        }
+        gates.missed
     }
 }
 
@@ -172,10 +171,10 @@ mod tests {
         assert_eq!(
             figures.missed_gates(),
             [
-                "by a native function 0.33, below 0.4",
-                "the last million by the first 0.67, below 0.8",
-                "MiB after the first million 100.00, not below 64",
-                "us a page 250.00, not below 200"
+                "by a native function: 0.33, at least 0.40",
+                "the last million by the first: 0.67, at least 0.80",
+                "MiB after the first million: 100.00, at most 64.00",
+                "us a page: 250.00, at most 200.00"
             ]
         );
         assert!(Figures::default().missed_gates().is_empty());

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::load::Loads;
+use crate::bench::gates::Gates;
 use crate::bench::median;
 use crate::report::{Report, rounded};
 
@@ -80,24 +81,12 @@ impl Figures {
 
     /// What misses its gate.
     pub(super) fn missed_gates(&self) -> Vec<String> {
-        let most = [
-            ("decide by native", self.guest_by_native, 3.0),
-            ("activation, ms", self.activation_ms, 5.0),
-            ("p99 during swaps by before", self.swap_p99_ratio, 2.0),
-        ];
-        let least = [
-            ("commands by native", self.commands_by_native, 0.7),
-            ("rate beside a hostile module", self.beside_hostile, 0.5),
-        ];
-        // Not a number misses too.
-        let above = most.iter().filter(|(_, value, most)| value.is_nan() || value > most);
-        let below = least.iter().filter(|(_, value, least)| value.is_nan() || value < least);
-        above
-            .map(|(name, value, most)| format!("{name}: {value:.2}, at most {most:.2}"))
-            .chain(
-                below
-                    .map(|(name, value, least)| format!("{name}: {value:.2}, at least {least:.2}")),
-            )
-            .collect()
+        let mut gates = Gates::default();
+        gates.most("decide by native", self.guest_by_native, 3.0);
+        gates.most("activation, ms", self.activation_ms, 5.0);
+        gates.most("p99 during swaps by before", self.swap_p99_ratio, 2.0);
+        gates.least("commands by native", self.commands_by_native, 0.7);
+        gates.least("rate beside a hostile module", self.beside_hostile, 0.5);
+        gates.missed
     }
 }

@@ -1,33 +1,41 @@
 //! Folding: the newest state of a stream, and whether events can be put on top of it.
 
 use super::verify::with_stored;
-use super::{Foldable, Worker};
+use super::{Foldable, Reply, Worker, on_barrier};
 use crate::commands::error::CommandError;
 use crate::commands::states::Hot;
 use crate::event::{NewEvent, guest_data};
 use crate::names::{Name, StreamId};
 use crate::runtime::{Event, State};
-use crate::storage::log::Direction;
+use crate::storage::log::{Direction, Work};
 
 impl Worker {
     /// Lets the guest fold events that are to be appended to a stream. Its state is not kept:
-    /// what is appended changes it.
+    /// what is appended changes it. That they fold is said at once, since the append that follows
+    /// depends on the lineage; that they do not, when what they were folded onto is durable.
     pub(super) fn foldable(
         &mut self,
         stream: &StreamId,
         events: &[NewEvent],
-    ) -> Result<Foldable, CommandError> {
-        let category = Name::parse(stream.category())
-            .map_err(|error| CommandError::Invalid(error.to_string()))?;
-        let Hot { state, version, lineage, .. } = self.hydrate(&category, stream)?;
+        reply: Reply<Foldable>,
+    ) {
+        let category = Name::parse(stream.category());
+        let category = category.map_err(|error| CommandError::Invalid(error.to_string()));
+        let hydrated = category.and_then(|name| Ok((self.hydrate(&name, stream)?, name)));
+        let (Hot { state, version, lineage, .. }, category) = match hydrated {
+            Ok(hydrated) => hydrated,
+            Err(error) => return drop(reply.send(Err(error.into()))),
+        };
         let now_ms = self.clock.now_ms();
         let folded = with_stored(events, stream, version, now_ms, |events| {
             self.call(|instance| instance.evolve(category.as_str(), state.as_ref(), events))
-        })?;
-        match folded {
-            Ok(_) => Ok(Foldable { version, lineage }),
-            Err(reason) => Err(CommandError::NotFoldable { stream: stream.clone(), reason }),
-        }
+        });
+        let error = match folded {
+            Ok(Ok(_)) => return drop(reply.send(Ok(Foldable { version, lineage }))),
+            Ok(Err(reason)) => CommandError::NotFoldable { stream: stream.clone(), reason },
+            Err(error) => error,
+        };
+        self.submit(Work::Barrier, lineage, on_barrier(reply, Err(error)));
     }
 
     /// The newest state of a stream: hot, or folded from the log.

@@ -3,10 +3,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::decision::{
-    ActRecord, CommandRecord, Draft, Header, ModuleRef, Outcome, RecordedContext, Saw, parse,
-};
-use crate::event::{JSON, NewEvent};
+use crate::decision::{ActRecord, CommandRecord, Draft, Header, Outcome, parse, samples};
+use crate::event::NewEvent;
 use crate::names::{EventType, Name, Tag};
 use crate::query::QueryItem;
 
@@ -54,37 +52,15 @@ fn records(shapes: &[Shape]) -> Vec<Vec<u8>> {
         let events: Vec<_> = events
             .iter()
             .map(|(event_type, tags)| NewEvent {
-                event_type: EventType::parse(TYPES[*event_type]).expect("valid"),
-                schema_version: 1,
-                content_type: JSON.into(),
-                data: b"{}".to_vec(),
                 tags: tags.iter().map(|at| Tag::parse(TAGS[*at]).expect("valid")).collect(),
-                time_ms: None,
-                origin: None,
+                ..samples::event(TYPES[*event_type])
             })
             .collect();
         let id = format!("command-{decision}");
-        let record = CommandRecord {
-            command_id: &id,
-            id_from_client: decision % 2 == 0,
-            caller: None,
-            fingerprint: [0; 32],
-            context: RecordedContext {
-                stream: &stream,
-                stream_version: *version,
-                now_ms: 0,
-                seed: 0,
-                correlation_id: "",
-                causation_id: "",
-                extra: "{}",
-            },
-            command: "do",
-            data: "{}",
-            module: ModuleRef { name: "m", version: "1.0.0", digest: [0; 32] },
-            saw: Saw::default(),
-            outcome: Outcome::Committed { next_hash: [0; 32] },
-            fuel: None,
-        };
+        let committed = Outcome::Committed { next_hash: [0; 32] };
+        let id_from_client = decision % 2 == 0;
+        let record = samples::command(&stream, *version, &id, committed);
+        let record = CommandRecord { id_from_client, ..record };
         let draft = Draft::command(&record, &events);
         let header = Header {
             decision,

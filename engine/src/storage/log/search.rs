@@ -13,6 +13,12 @@ impl Log {
         Ok((self.shared.first_match(query, after)?, looked_to))
     }
 
+    /// Whether what the index knows of everything after a position is in memory.
+    #[must_use]
+    pub fn is_in_memory_after(&self, position: u64) -> bool {
+        self.shared.index.base().position <= position
+    }
+
     /// Up to `limit` events that match a query, from one position to another, both included, in
     /// that order. The query must leave something out. A search that takes too many steps stops
     /// and says where.

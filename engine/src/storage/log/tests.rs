@@ -3,12 +3,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use fastrand::Rng;
 
 use super::*;
-use crate::decision::{
-    CommandRecord, Draft, Kind, ModuleRef, Outcome, RecordedContext, Rejection, Saw, parse,
-};
-use crate::event::{JSON, NewEvent};
+pub(super) use crate::decision::samples::event;
+use crate::decision::{Draft, Kind, Outcome, Rejection, parse, samples};
+use crate::event::NewEvent;
 use crate::expected::{ExpectedVersion, VersionConflict};
-use crate::names::{EventType, Tag};
+use crate::names::Tag;
 use crate::query::{Query, QueryItem};
 use crate::storage::disk::simulated::Simulated;
 
@@ -122,18 +121,6 @@ pub(super) fn deposit(stream: &str, version: u64, id: &str, events: usize) -> Wo
     work(stream, version, id, events, Outcome::Committed { next_hash: [0; 32] })
 }
 
-pub(super) fn event(name: &str) -> NewEvent {
-    NewEvent {
-        event_type: EventType::parse(name).expect("valid"),
-        schema_version: 1,
-        content_type: JSON.into(),
-        data: b"{}".to_vec(),
-        tags: Vec::new(),
-        time_ms: None,
-        origin: None,
-    }
-}
-
 fn work(stream: &str, version: u64, id: &str, events: usize, outcome: Outcome<'_>) -> Work {
     let data = format!("{{\"id\":\"{id}\"}}").into_bytes();
     let event = NewEvent { data, ..event("Deposited") };
@@ -148,27 +135,7 @@ pub(super) fn decided(
     events: &[NewEvent],
     outcome: Outcome<'_>,
 ) -> Work {
-    let record = CommandRecord {
-        command_id: id,
-        id_from_client: true,
-        caller: None,
-        fingerprint: [0; 32],
-        context: RecordedContext {
-            stream,
-            stream_version: version,
-            now_ms: 0,
-            seed: 0,
-            correlation_id: id,
-            causation_id: id,
-            extra: "{}",
-        },
-        command: "deposit",
-        data: "{}",
-        module: ModuleRef { name: "account", version: "1.0.0", digest: [0; 32] },
-        saw: Saw::default(),
-        outcome,
-        fuel: None,
-    };
+    let record = samples::command(stream, version, id, outcome);
     let stream = StreamId::parse(stream).expect("valid");
     Work::Record {
         draft: Draft::command(&record, events),
