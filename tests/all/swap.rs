@@ -65,9 +65,8 @@ fn swapping_under_load_fails_no_command_and_each_decision_names_one_version() {
         assert_eq!(record, &answer["module"], "{answer}");
     }
     assert_eq!(by_version.len(), 2, "{by_version:?}");
-    let activations = server.client.get("/v1/decisions?kind=activation&limit=1000").ok().json;
-    let activations = activations["decisions"].as_array().map(Vec::len);
-    assert_eq!(activations, Some(SWAPS + 1));
+    let activations = records(&server.client, "kind=activation");
+    assert_eq!(activations.len(), SWAPS + 1);
     let balances: u64 = (0..8)
         .map(|id| {
             let state = server.client.get(&format!("/v1/aggregates/account/{id}")).ok();
@@ -79,16 +78,21 @@ fn swapping_under_load_fails_no_command_and_each_decision_names_one_version() {
 
 /// Who decided each recorded command.
 fn makers(client: &Client) -> BTreeMap<u64, Value> {
-    let (mut makers, mut after) = (BTreeMap::new(), 0);
+    let number = |record: &Value| record["decision"].as_u64().expect("a number");
+    let all = records(client, "").into_iter();
+    all.map(|record| (number(&record), record["command"]["module"].clone())).collect()
+}
+
+/// All records that a filter lets through.
+fn records(client: &Client, filter: &str) -> Vec<Value> {
+    let (mut records, mut after) = (Vec::new(), "0".to_owned());
     loop {
-        let page = client.get(&format!("/v1/decisions?after={after}&limit=1000")).ok().json;
-        for record in page["decisions"].as_array().expect("a list") {
-            let number = record["decision"].as_u64().expect("a number");
-            makers.insert(number, record["command"]["module"].clone());
-        }
+        let path = format!("/v1/decisions?after={after}&limit=1000&{filter}");
+        let page = client.get(path.trim_end_matches('&')).ok().json;
+        records.extend(page["decisions"].as_array().expect("a list").clone());
         match page["next"].as_str() {
-            Some(next) => after = next.parse().expect("a number"),
-            None => return makers,
+            Some(next) => after = next.to_owned(),
+            None => return records,
         }
     }
 }
