@@ -104,16 +104,21 @@ fn follow(server: &Server, after: u64) -> Answer {
     server.client.get_with(&path, &[("accept", "application/x-ndjson")])
 }
 
-/// Waits until a projection has no build and is at the head.
-fn rebuilt(server: &Server, projection: &str) {
+/// Waits until something is so, for a minute at most.
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     for _ in 0..600 {
-        let status = server.client.get(&format!("/v1/projections/{projection}")).ok().json;
-        if status["build"].is_null() {
+        if is_so() {
             return;
         }
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
-    panic!("it is not built");
+    panic!("{what}: not within a minute");
+}
+
+/// Waits until a projection has no build and is at the head.
+fn rebuilt(server: &Server, projection: &str) {
+    let path = format!("/v1/projections/{projection}");
+    wait_until("it is built", || server.client.get(&path).ok().json["build"].is_null());
 }
 
 fn projection(server: &Server) -> String {

@@ -50,6 +50,9 @@ pub struct IndexLimits {
     /// Command ids older than this are new again, in milliseconds; more than a day without any does
     /// not count (`window.rs`). 7 days: longer than any client's retries.
     pub idempotency_window_ms: u64,
+    /// Time without command ids that is taken for time that passed, in milliseconds. 1 day: whoever
+    /// rests for longer keeps some ids for longer, and no window should be as short.
+    pub longest_rest_ms: u64,
     /// Most command ids kept. 10 million: half a gigabyte of disk.
     pub idempotency_ids: u64,
     /// Steps that one search may take. 100,000: some ten milliseconds.
@@ -61,6 +64,7 @@ impl Default for IndexLimits {
         Self {
             fresh_records: 16_384,
             idempotency_window_ms: 7 * 24 * 3600 * 1000,
+            longest_rest_ms: 24 * 3600 * 1000,
             idempotency_ids: 10_000_000,
             search_leaps: 100_000,
         }

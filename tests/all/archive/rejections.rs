@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Place, SMALL, log_files};
+use super::{Place, SMALL, log_files, wait_until};
 use crate::harness::{Server, account};
 use crate::verify::{copy, factum, text};
 
@@ -35,14 +35,8 @@ fn is_erased(decision: &Value) -> bool {
     decision["erased"] == true
 }
 
-fn wait_until_erased(server: &Server) {
-    for _ in 0..600 {
-        if rejected(server).iter().all(is_erased) {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
-    panic!("they are not erased");
+pub fn wait_until_erased(server: &Server) {
+    wait_until("they are erased", || rejected(server).iter().all(is_erased));
 }
 
 #[test]

@@ -5,10 +5,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::rejections::rejected;
-use super::{Place, SMALL, archive, log_files, pad};
+use super::rejections::{rejected, wait_until_erased};
+use super::{Place, SMALL, archive, log_files, pad, wait_until};
 use crate::harness::{Server, account};
 use crate::verify::factum;
 
@@ -52,16 +52,6 @@ fn fill(server: &Server) {
             .post(&format!("/v1/streams/big-{number}/events"), &json!({"events": [event]}))
             .ok();
     }
-}
-
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    for _ in 0..600 {
-        if is_so() {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
-    panic!("{what}: not within a minute");
 }
 
 /// All of it went to the server's memory, as fast as it could be read from the disk: the library
@@ -120,16 +110,12 @@ fn due_during_a_backup(place: &Place, more: &[&str]) -> (Server, Slow) {
     (server, slow)
 }
 
-fn is_erased(decision: &Value) -> bool {
-    decision["erased"] == true
-}
-
 #[test]
 fn what_is_due_to_be_erased_waits_for_a_backup_that_is_read_slowly() {
     let place = Place::new();
     let (server, slow) = due_during_a_backup(&place, &[]);
     slow.end(&place.path("slow.tar"));
-    wait_until("they are erased", || rejected(&server).iter().all(is_erased));
+    wait_until_erased(&server);
     server.stop();
     factum(&["restore", "--from", &place.text("slow.tar"), "--data", &place.text("new")]).ok();
     let restored = factum(&["verify", "--data", &place.text("new"), "--json"]).ok().json();
@@ -140,7 +126,7 @@ fn what_is_due_to_be_erased_waits_for_a_backup_that_is_read_slowly() {
 fn a_backup_that_erasing_waited_for_long_enough_is_broken_off() {
     let place = Place::new();
     let (server, slow) = due_during_a_backup(&place, &["--erase-wait-seconds", "0"]);
-    wait_until("they are erased", || rejected(&server).iter().all(is_erased));
+    wait_until_erased(&server);
     slow.end(&place.path("slow.tar"));
     server.stop();
     let slow = place.text("slow.tar");

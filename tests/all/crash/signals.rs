@@ -28,15 +28,23 @@ fn told_to_stop_under_load_it_ends_well_and_followers_go_on_without_a_gap() {
         bank.check(&server.client, &random);
     }
     let all = server.client.all_events();
+    expect_followed(server, followed, &all);
+}
+
+/// Follows the log to its end: all that was followed must be these events. Stops the server.
+pub fn expect_followed(server: Server, followed: Mutex<Vec<Value>>, events: &[Value]) {
     let client = server.client.clone();
     std::thread::scope(|scope| {
         scope.spawn(|| follow(&client, &followed));
-        while followed.lock().expect("whole").len() < all.len() {
+        for _ in 0..6_000 {
+            if followed.lock().expect("whole").len() >= events.len() {
+                break;
+            }
             std::thread::sleep(Duration::from_millis(10));
         }
         server.stop();
     });
-    assert_eq!(followed.into_inner().expect("whole"), all);
+    assert_eq!(followed.into_inner().expect("whole"), events);
 }
 
 /// Follows the log from where it was left, until its end is said.

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::crash::bank::Bank;
-use crate::crash::signals::follow;
+use crate::crash::signals::expect_followed;
 use crate::harness::{Client, Random, Server};
 use crate::verify::{factum, text};
 
@@ -108,14 +108,7 @@ fn a_clock_that_jumps_under_load_and_comes_back_moves_no_time() {
     bank.check(&client, &random);
     assert_eq!((clock.lines(JUMPED), clock.lines(RETURNED)), (2, 1));
     let events = events_between(&client, began, Timestamp::now());
-    std::thread::scope(|scope| {
-        scope.spawn(|| follow(&client, &followed));
-        while followed.lock().expect("whole").len() < events.len() {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        server.stop();
-    });
-    assert_eq!(followed.into_inner().expect("whole"), events);
+    expect_followed(server, followed, &events);
     is_sound(&bank);
     let server = clock.start(&bank);
     bank.check(&server.client, &random);

@@ -95,8 +95,7 @@ impl Index {
 
     fn flush(&self) -> Result<(), IndexError> {
         let Some(full) = self.layers.read().flushing.clone() else { return Ok(()) };
-        let given_ms = self.limits.idempotency_window_ms;
-        let window = self.file.with_database(|database| window_ms(database, &full, given_ms));
+        let window = self.file.with_database(|database| window_ms(database, &full, &self.limits));
         // Nothing is forgotten while the file cannot be looked at.
         let idempotency_window_ms = window.unwrap_or(u64::MAX);
         self.file.flush(&full, &IndexLimits { idempotency_window_ms, ..self.limits })?;

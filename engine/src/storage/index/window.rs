@@ -6,39 +6,50 @@
 
 use redb::{Database, ReadableDatabase, ReadableTable};
 
-use super::IndexError;
 use super::file::ARRIVALS;
 use super::fresh::Fresh;
+use super::{IndexError, IndexLimits};
 use crate::faults::{Mutant, is_on};
-
-/// Time without command ids that is taken for time that passed, in milliseconds. 1 day: whoever
-/// rests for longer keeps some ids for longer, and no window should be as short.
-const LONGEST_REST_MS: u64 = 24 * 3600 * 1000;
 
 /// The window for a flush: longer by the gap before the oldest id within it, if that is a long one.
 pub(super) fn window_ms(
     database: &Database,
     fresh: &Fresh,
-    window_ms: u64,
+    limits: &IndexLimits,
 ) -> Result<u64, IndexError> {
+    let window_ms = limits.idempotency_window_ms;
     let Some((_, _, newest_ms)) = fresh.arrivals.last() else { return Ok(window_ms) };
     let from_ms = newest_ms.saturating_sub(window_ms);
-    let mut before_ms = None;
-    let mut gap_within = |recorded_ms: u64| {
-        let before_ms = before_ms.replace(recorded_ms).unwrap_or(recorded_ms);
-        (recorded_ms >= from_ms).then(|| recorded_ms.saturating_sub(before_ms))
+    let (mut before_ms, mut within_ms) = around(database, from_ms)?;
+    if within_ms.is_none() {
+        let first = fresh.arrivals.partition_point(|(_, _, at_ms)| *at_ms < from_ms);
+        let at_ms = |place: usize| fresh.arrivals.get(place).map(|(_, _, at_ms)| *at_ms);
+        before_ms = first.checked_sub(1).and_then(at_ms).or(before_ms);
+        within_ms = at_ms(first);
+    }
+    let gap_ms = within_ms.zip(before_ms).map_or(0, |(within, before)| within - before);
+    let is_long = gap_ms > limits.longest_rest_ms && !is_on(Mutant::GapsForget);
+    Ok(window_ms.saturating_add(if is_long { gap_ms } else { 0 }))
+}
+
+/// When the newest id of the file before a time was recorded, and when the oldest from then on.
+/// Recorded times never go back: they are in the order of decisions, and a few looks find both.
+fn around(database: &Database, from_ms: u64) -> Result<(Option<u64>, Option<u64>), IndexError> {
+    let arrivals = database.begin_read()?.open_table(ARRIVALS)?;
+    let from = |decision: u64| -> Result<_, IndexError> {
+        let row = arrivals.range(decision..)?.next().transpose()?;
+        Ok(row.map(|(decision, arrival)| (decision.value(), arrival.value().1)))
     };
-    let mut gap_ms = None;
-    for row in database.begin_read()?.open_table(ARRIVALS)?.iter()? {
-        gap_ms = gap_within(row?.1.value().1);
-        if gap_ms.is_some() {
-            break;
+    let (mut low, mut high) = (0, arrivals.last()?.map_or(0, |(newest, _)| newest.value() + 1));
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match from(middle)? {
+            Some((decision, at_ms)) if at_ms < from_ms => low = decision + 1,
+            _ => high = middle,
         }
     }
-    let mut in_memory = fresh.arrivals.iter();
-    let gap_ms = gap_ms.or_else(|| in_memory.find_map(|(_, _, at_ms)| gap_within(*at_ms)));
-    let long_ms = gap_ms.filter(|gap| *gap > LONGEST_REST_MS && !is_on(Mutant::GapsForget));
-    Ok(window_ms.saturating_add(long_ms.unwrap_or(0)))
+    let before = arrivals.range(..low)?.next_back().transpose()?;
+    Ok((before.map(|(_, arrival)| arrival.value().1), from(low)?.map(|(_, at_ms)| at_ms)))
 }
 
 #[cfg(test)]
@@ -64,9 +75,10 @@ mod tests {
         }
         drop(write.open_table(ARRIVALS).expect("opens"));
         write.commit().expect("commits");
+        let limits = IndexLimits { idempotency_window_ms: WEEK, ..IndexLimits::default() };
         let mut fresh = Fresh::after(Head { position: 0, decision: 0, hash: [0; 32] });
         fresh.arrivals.extend(in_memory.iter().map(|at| (100, 0, at * HOUR)));
-        window_ms(&file, &fresh, WEEK).expect("reads") - WEEK
+        window_ms(&file, &fresh, &limits).expect("reads") - WEEK
     }
 
     #[test]
