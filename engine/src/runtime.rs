@@ -64,6 +64,31 @@ impl<'a> Event<'a> {
     }
 }
 
+impl Change {
+    /// The collection of its document.
+    #[must_use]
+    pub fn collection(&self) -> &str {
+        let (Self::Put((collection, ..)) | Self::Delete((collection, _))) = self;
+        collection
+    }
+
+    /// The key of its document.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        let (Self::Put((_, key, _)) | Self::Delete((_, key))) = self;
+        key
+    }
+
+    /// Its document, JSON; none: there is none from now on.
+    #[must_use]
+    pub fn document(&self) -> Option<&str> {
+        match self {
+            Self::Put((.., document)) => Some(document),
+            Self::Delete(_) => None,
+        }
+    }
+}
+
 /// What the limit of one module's memory may be raised to, in bytes. 1 GiB: less than the address
 /// space that is reserved for it anyway.
 pub const MOST_MEMORY_BYTES: usize = 1 << 30;

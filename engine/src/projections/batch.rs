@@ -183,15 +183,12 @@ fn put_meta(out: &mut Vec<u8>, decision: &Decision<'_>) {
 /// A guest may write only to its own collections, and only documents that are JSON.
 fn checked(spec: &ProjectionManifest, changes: Vec<Change>) -> Result<Vec<Change>, String> {
     for change in &changes {
-        let (collection, key) = match change {
-            Change::Put((collection, key, document)) => {
-                serde_json::from_str::<&serde_json::value::RawValue>(document).map_err(
-                    |error| format!("its document {key:?} of {collection:?} is not JSON: {error}"),
-                )?;
-                (collection, key)
-            }
-            Change::Delete((collection, key)) => (collection, key),
-        };
+        let (collection, key) = (change.collection(), change.key());
+        if let Some(document) = change.document() {
+            serde_json::from_str::<&serde_json::value::RawValue>(document).map_err(|error| {
+                format!("its document {key:?} of {collection:?} is not JSON: {error}")
+            })?;
+        }
         own(spec, collection)?;
         DocumentKey::check(key).map_err(|error| format!("{key:?}: {error}"))?;
     }

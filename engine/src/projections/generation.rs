@@ -83,7 +83,7 @@ impl Generation {
             let view = self.file.view()?;
             self.overlay.write().take_unique(changes, &self.unique, &view)?;
         } else {
-            self.overlay.write().take(changes);
+            self.overlay.write().take(&changes);
         }
         self.at = after;
         self.gathered.get_or_insert_with(Stopwatch::start);

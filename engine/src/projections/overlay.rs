@@ -4,6 +4,7 @@
 //! A projection that is behind gathers many changes before it writes them: a document that is
 //! changed a hundred times is then written once, and never read back.
 
+mod arena;
 mod table;
 
 use std::collections::BTreeMap;
@@ -19,8 +20,8 @@ use table::Table;
 /// Changes over a file, each document's last, and what is in the file as far as it is remembered.
 #[derive(Debug, Default)]
 pub(super) struct Overlay {
-    /// By collection; there are few.
-    tables: Vec<Table>,
+    /// By collection.
+    tables: BTreeMap<String, Table>,
     /// Whether someone wanted documents in their order.
     was_scanned: AtomicBool,
     owners: Owners,
@@ -43,7 +44,7 @@ type Net = BTreeMap<(String, String), Option<String>>;
 impl Overlay {
     /// Bytes of what is not in the file yet, about.
     pub(super) fn changed_bytes(&self) -> usize {
-        self.tables.iter().map(|table| table.changed_bytes).sum()
+        self.tables.values().map(|table| table.changed_bytes).sum()
     }
 
     /// Whether it should stay small, since someone wants documents in their order.
@@ -53,7 +54,7 @@ impl Overlay {
 
     /// Whether everything is in the file.
     pub(super) fn is_written(&self) -> bool {
-        self.tables.iter().all(Table::is_written)
+        self.tables.values().all(Table::is_written)
     }
 
     /// Forgets everything.
@@ -63,19 +64,18 @@ impl Overlay {
 
     /// What changed is in the file now, and is kept as long as there is room.
     pub(super) fn written(&mut self, most_bytes: usize) {
-        let has_room = self.tables.iter().map(|table| table.bytes).sum::<usize>() <= most_bytes;
-        self.tables.iter_mut().for_each(|table| table.written(has_room));
+        let has_room = self.tables.values().map(Table::bytes).sum::<usize>() <= most_bytes;
+        self.tables.values_mut().for_each(|table| table.written(has_room));
         self.owners.clear();
         self.was_scanned = AtomicBool::new(false);
     }
 
     /// Takes changes in, the last of each document.
-    pub(super) fn take(&mut self, changes: Vec<Change>) {
-        for change in changes {
-            match &change {
-                Change::Put((collection, key, json)) => self.put(collection, key, Some(json)),
-                Change::Delete((collection, key)) => self.put(collection, key, None),
-            }
+    pub(super) fn take(&mut self, changes: &[Change]) {
+        for changes in changes.chunk_by(|one, next| one.collection() == next.collection()) {
+            let Some(first) = changes.first() else { continue };
+            let changes = changes.iter().map(|change| (change.key(), change.document()));
+            self.tables.entry(first.collection().to_owned()).or_default().put(changes);
         }
     }
 
@@ -108,7 +108,8 @@ impl Overlay {
         }
         self.owners.append(&mut owners);
         for ((collection, key), document) in &net {
-            self.put(collection, key, document.as_deref());
+            let table = self.tables.entry(collection.clone()).or_default();
+            table.put(std::iter::once((&**key, document.as_deref())));
         }
         Ok(())
     }
@@ -164,25 +165,10 @@ impl Overlay {
         }
     }
 
-    fn put(&mut self, collection: &str, key: &str, json: Option<&str>) {
-        let at = self.tables.iter().position(|table| table.collection == collection);
-        let at = at.unwrap_or_else(|| {
-            self.tables.push(Table::new(collection.to_owned()));
-            self.tables.len() - 1
-        });
-        if let Some(table) = self.tables.get_mut(at) {
-            table.put(key, json);
-        }
-    }
-
     /// All changes, as the storage takes them: by collection, in the order of their keys.
     pub(super) fn changes(&self) -> impl Iterator<Item = RowChange<'_>> {
-        self.tables.iter().flat_map(|table| {
-            table.sorted().map(|(key, document)| RowChange {
-                collection: &table.collection,
-                key,
-                document,
-            })
+        self.tables.iter().flat_map(|(collection, table)| {
+            table.sorted().map(move |(key, document)| RowChange { collection, key, document })
         })
     }
 
@@ -193,7 +179,7 @@ impl Overlay {
         collection: &str,
         key: &str,
     ) -> Result<Option<String>, ReadModelError> {
-        match self.table(collection).and_then(|table| table.get(key)) {
+        match self.tables.get(collection).and_then(|table| table.get(key)) {
             Some(document) => Ok(document.map(str::to_owned)),
             None => view.get(collection, key),
         }
@@ -210,7 +196,7 @@ impl Overlay {
     ) -> Result<(), ReadModelError> {
         self.was_scanned.store(true, Ordering::Relaxed);
         let range = (from, Bound::Unbounded);
-        let changed = self.table(collection).into_iter().flat_map(Table::sorted);
+        let changed = self.tables.get(collection).into_iter().flat_map(Table::sorted);
         let mut changed =
             changed.filter(|(key, _)| RangeBounds::<str>::contains(&range, *key)).peekable();
         let mut offer =
@@ -231,10 +217,6 @@ impl Overlay {
             go_on = go_on && offer(key, document);
         }
         Ok(())
-    }
-
-    fn table(&self, collection: &str) -> Option<&Table> {
-        self.tables.iter().find(|table| table.collection == collection)
     }
 }
 

@@ -150,8 +150,7 @@ pub(super) fn merge(spec: &ProjectionManifest, shares: Vec<Done>) -> Result<Vec<
 
 /// The document that a change is of.
 pub(super) fn changed_by<'c>(spec: &ProjectionManifest, change: &'c Change) -> (usize, &'c str) {
-    let (Change::Put((collection, key, _)) | Change::Delete((collection, key))) = change;
-    (place(spec, collection), key)
+    (place(spec, change.collection()), change.key())
 }
 
 /// What is not its own is refused elsewhere.

@@ -1,111 +1,129 @@
 //! The documents of one collection that are in memory. Reading one is waiting for memory, so it is
-//! a look into a small index and then one piece that holds key and JSON.
+//! a look into a small index and then at one place that holds all of it.
 
 use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
 
-/// What a document costs besides its bytes, about.
-const DOCUMENT_BYTES: usize = 96;
+use super::arena::Arena;
 
-#[derive(Debug)]
+/// What a document costs besides its place in the arena, about.
+const INDEX_BYTES: usize = 16;
+/// Bytes that a document may grow by before it has to move: a number gets longer.
+const GROWTH: usize = 8;
+
+#[derive(Debug, Default)]
 pub(super) struct Table {
-    pub(super) collection: String,
-    documents: Vec<Document>,
-    /// Their places by key.
-    places: HashTable<usize>,
+    arena: Arena,
+    places: HashTable<Place>,
     hasher: RandomState,
-    /// The places of those that are not in the file yet.
+    /// The places that were not in the file yet when they were first changed. Some documents moved
+    /// since.
     changed: Vec<usize>,
-    /// Bytes of all, about, and of those that changed.
-    pub(super) bytes: usize,
+    /// What those take, about.
     pub(super) changed_bytes: usize,
 }
 
-/// A document, or that there is none.
-#[derive(Debug)]
-struct Document {
-    /// The key, then the JSON.
-    text: String,
-    key_bytes: usize,
-    is_there: bool,
-    /// Whether it is not in the file yet.
-    is_changed: bool,
+/// Where a document begins, and some bits of its key's hash, so that another key is seldom looked
+/// at in vain. It is small, so that many stay near the processor.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// As many bytes as an address has.
+    at: [u8; 6],
+    bits: [u8; 2],
 }
 
-impl Document {
-    fn key(&self) -> &str {
-        self.text.get(..self.key_bytes).unwrap_or_default()
+impl Place {
+    fn new(at: usize, hash: u64) -> Self {
+        let [a, b, c, d, e, f, ..] = u64::try_from(at).unwrap_or(u64::MAX).to_le_bytes();
+        Self { at: [a, b, c, d, e, f], bits: Self::bits(hash) }
     }
 
-    fn json(&self) -> Option<&str> {
-        self.is_there.then(|| self.text.get(self.key_bytes..).unwrap_or_default())
+    fn at(self) -> usize {
+        let [a, b, c, d, e, f] = self.at;
+        usize::try_from(u64::from_le_bytes([a, b, c, d, e, f, 0, 0])).unwrap_or(usize::MAX)
     }
 
-    fn set(&mut self, json: Option<&str>) {
-        self.text.truncate(self.key_bytes);
-        self.text.push_str(json.unwrap_or_default());
-        self.is_there = json.is_some();
+    fn is_of(self, key: &str, hash: u64, arena: &Arena) -> bool {
+        self.bits == Self::bits(hash) && arena.has_key(self.at(), key)
     }
 
-    fn bytes(&self) -> usize {
-        self.text.len() + DOCUMENT_BYTES
+    /// By the first bits and the last ones the table tells places apart itself.
+    fn bits(hash: u64) -> [u8; 2] {
+        let [_, _, _, _, one, other, ..] = hash.to_le_bytes();
+        [one, other]
     }
 }
 
 impl Table {
-    pub(super) fn new(collection: String) -> Self {
-        Self {
-            collection,
-            documents: Vec::new(),
-            places: HashTable::new(),
-            hasher: RandomState::new(),
-            changed: Vec::new(),
-            bytes: 0,
-            changed_bytes: 0,
-        }
+    /// What all takes, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.arena.bytes() + self.places.len() * INDEX_BYTES
     }
 
     /// The document at a key: none where nothing is known of it, and none in that where there is
     /// no document.
     pub(super) fn get(&self, key: &str) -> Option<Option<&str>> {
-        self.place(key).and_then(|place| self.documents.get(place)).map(Document::json)
+        self.find(key, self.hasher.hash_one(key)).map(|at| self.arena.json(at))
     }
 
-    /// Changes the document at a key.
-    pub(super) fn put(&mut self, key: &str, json: Option<&str>) {
-        let place = self.place(key).unwrap_or_else(|| self.add(key));
-        let Some(document) = self.documents.get_mut(place) else { return };
-        let before = document.bytes();
-        document.set(json);
-        let after = document.bytes();
-        self.bytes = (self.bytes + after).saturating_sub(before);
-        if document.is_changed {
-            self.changed_bytes = (self.changed_bytes + after).saturating_sub(before);
-        } else {
-            document.is_changed = true;
-            self.changed.push(place);
-            self.changed_bytes += after;
+    /// Changes documents, one after another. All are looked for first: a processor waits for many
+    /// places at once, where the next does not depend on the one before.
+    pub(super) fn put<'c>(
+        &mut self,
+        changes: impl Iterator<Item = (&'c str, Option<&'c str>)> + Clone,
+    ) {
+        let keys = changes.clone().map(|(key, _)| key);
+        let hashes: Vec<_> = keys.clone().map(|key| self.hasher.hash_one(key)).collect();
+        let found = keys.zip(&hashes).map(|(key, hash)| self.find(key, *hash));
+        let found: Vec<_> = found.collect();
+        for ((key, json), (hash, found)) in changes.zip(hashes.into_iter().zip(found)) {
+            let at = match found.filter(|at| self.arena.set(*at, json)) {
+                Some(at) => at,
+                None => self.place(key, json, hash),
+            };
+            if self.arena.mark(at, true) {
+                self.changed.push(at);
+                self.changed_bytes += self.arena.size(at) + INDEX_BYTES;
+            }
         }
+    }
+
+    /// Puts a document where there is room for it, and answers where.
+    fn place(&mut self, key: &str, json: Option<&str>, hash: u64) -> usize {
+        let Self { arena, places, hasher, .. } = self;
+        match places.find_mut(hash, |place| place.is_of(key, hash, arena)) {
+            None => {
+                let at = arena.add(key, json, GROWTH);
+                let hash_of = |place: &Place| hasher.hash_one(arena.key(place.at()));
+                places.insert_unique(hash, Place::new(at, hash), hash_of);
+                at
+            }
+            Some(place) if arena.set(place.at(), json) => place.at(),
+            // One that grew will grow again.
+            Some(place) => {
+                arena.leave(place.at());
+                let at = arena.add(key, json, (key.len() + json.map_or(0, str::len)) / 2);
+                *place = Place::new(at, hash);
+                at
+            }
+        }
+    }
+
+    fn find(&self, key: &str, hash: u64) -> Option<usize> {
+        let is_it = |place: &Place| place.is_of(key, hash, &self.arena);
+        self.places.find(hash, is_it).map(|place| place.at())
     }
 
     /// What changed is in the file now. Forgets the rest of what is known where there is no room.
     pub(super) fn written(&mut self, has_room: bool) {
         if !has_room {
-            self.documents.retain(|document| document.is_changed);
-            self.bytes = self.changed_bytes;
-            self.changed = (0..self.documents.len()).collect();
-            self.places.clear();
-            for (place, document) in self.documents.iter().enumerate() {
-                let hash = self.hasher.hash_one(document.key());
-                let (documents, hasher) = (&self.documents, &self.hasher);
-                self.places.insert_unique(hash, place, |at| hash_of(documents, hasher, *at));
-            }
+            let mut kept = Self::default();
+            kept.put(self.changes());
+            *self = kept;
         }
-        for place in self.changed.drain(..) {
-            if let Some(document) = self.documents.get_mut(place) {
-                document.is_changed = false;
-            }
+        for at in self.changed.drain(..) {
+            self.arena.mark(at, false);
         }
         self.changed_bytes = 0;
     }
@@ -116,35 +134,80 @@ impl Table {
 
     /// What changed, in the order of keys.
     pub(super) fn sorted(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
-        let changed = self.changed.iter().filter_map(|place| self.documents.get(*place));
-        let mut documents: Vec<_> = changed.map(|found| (found.key(), found.json())).collect();
+        let mut documents: Vec<_> = self.changes().collect();
         documents.sort_unstable_by_key(|(key, _)| *key);
         documents.into_iter()
     }
 
-    fn place(&self, key: &str) -> Option<usize> {
-        let is_it =
-            |place: &usize| self.documents.get(*place).is_some_and(|found| found.key() == key);
-        self.places.find(self.hasher.hash_one(key), is_it).copied()
-    }
-
-    /// Takes in that nothing is at a key.
-    fn add(&mut self, key: &str) -> usize {
-        let (place, hash) = (self.documents.len(), self.hasher.hash_one(key));
-        let document = Document {
-            text: key.to_owned(),
-            key_bytes: key.len(),
-            is_there: false,
-            is_changed: false,
-        };
-        self.bytes += document.bytes();
-        self.documents.push(document);
-        let (documents, hasher) = (&self.documents, &self.hasher);
-        self.places.insert_unique(hash, place, |at| hash_of(documents, hasher, *at));
-        place
+    fn changes(&self) -> impl Iterator<Item = (&str, Option<&str>)> + Clone {
+        let changed = self.changed.iter().copied().filter(|at| self.arena.is_changed(*at));
+        changed.map(|at| (self.arena.key(at), self.arena.json(at)))
     }
 }
 
-fn hash_of(documents: &[Document], hasher: &RandomState, place: usize) -> u64 {
-    hasher.hash_one(documents.get(place).map_or("", Document::key))
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::collection::vec;
+    use proptest::option::of;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Put(Vec<(u8, Option<String>)>),
+        Written(bool),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let json = "[a-zé]{0,40}";
+        vec(
+            prop_oneof![
+                4 => vec((0..20_u8, of(json)), 1..8).prop_map(Step::Put),
+                1 => any::<bool>().prop_map(Step::Written),
+            ],
+            0..60,
+        )
+    }
+
+    fn name(key: u8) -> String {
+        format!("key-{key}")
+    }
+
+    proptest! {
+        /// Like two maps: of all that is known, and of what is not in the file.
+        #[test]
+        fn a_table_knows_the_last_of_each_document(steps in steps()) {
+            let mut table = Table::default();
+            let (mut known, mut changed) = (BTreeMap::new(), BTreeMap::new());
+            for step in steps {
+                match step {
+                    Step::Put(changes) => {
+                        let named = changes.into_iter().map(|(key, json)| (name(key), json));
+                        let named: Vec<_> = named.collect();
+                        table.put(named.iter().map(|(key, json)| (&**key, json.as_deref())));
+                        known.extend(named.clone());
+                        changed.extend(named);
+                    }
+                    Step::Written(has_room) => {
+                        table.written(has_room);
+                        if !has_room {
+                            known = changed;
+                        }
+                        changed = BTreeMap::new();
+                    }
+                }
+                let sorted = changed.iter().map(|(key, json)| (key.as_str(), json.as_deref()));
+                prop_assert!(table.sorted().eq(sorted));
+                prop_assert_eq!(table.is_written(), changed.is_empty());
+                prop_assert_eq!(table.changed_bytes == 0, changed.is_empty());
+                for key in (0..20).map(name) {
+                    let expected = known.get(&key).map(|json| json.as_deref());
+                    prop_assert_eq!(table.get(&key), expected);
+                }
+            }
+        }
+    }
 }
