@@ -6,10 +6,11 @@
 use crate::bindings::aggregate::{Command, Context, Event, Failure, NewEvent, Outcome, State};
 use crate::bindings::projection::{Change, RecordedEvent};
 use crate::bindings::types;
+use crate::projection::wants;
 use crate::rows::Stored;
 use crate::{
-    Aggregate, Command as _, DecodeError, Documents, Fault, Projection, Query, Recorded, Rejection,
-    Rows,
+    Aggregate, Command as _, DecodeError, Documents, Fault, Prefetch, Projection, Query, Recorded,
+    Rejection, Rows,
 };
 
 pub(crate) fn decide<A: Aggregate>(
@@ -72,14 +73,14 @@ pub(crate) fn project_onto<P: Projection>(
     batch: Vec<RecordedEvent>,
     stored: Stored,
 ) -> Result<Vec<Change>, Fault> {
-    let mut rows = Rows::new(P::COLLECTIONS, stored);
-    for recorded in batch {
-        if crate::projection::wants::<P>(&recorded.event.event_type) {
-            let recorded = read_recorded::<P>(recorded)?;
-            P::project(&recorded, &mut rows).map_err(|fault| {
-                Fault::new(format!("at position {}: {fault}", recorded.position))
-            })?;
-        }
+    let wanted = batch.into_iter().filter(|one| wants::<P>(&one.event.event_type));
+    let events = wanted.map(read_recorded::<P>).collect::<Result<Vec<_>, _>>()?;
+    let (mut rows, mut documents) = (Rows::new(P::COLLECTIONS, stored), Prefetch::default());
+    events.iter().for_each(|event| P::prefetch(event, &mut documents));
+    rows.prefetch(documents)?;
+    for event in &events {
+        P::project(event, &mut rows)
+            .map_err(|fault| Fault::new(format!("at position {}: {fault}", event.position)))?;
     }
     rows.into_changes()
 }

@@ -80,13 +80,14 @@ pub use fault::{DecodeError, Fault};
 pub use module::{AggregateRole, Module, ProjectionRole, QueryRole};
 pub use projection::{Collection, Document, Index, Partition, Projection};
 pub use query::{Documents, Query};
-pub use rows::Rows;
+pub use rows::{Prefetch, Rows};
 
 /// All that a module's source needs.
 pub mod prelude {
     pub use crate::{
         Aggregate, Collection, Command, Context, Decision, Document, Documents, Event, Fault,
-        Index, Partition, Projection, Query, Recorded, Rejection, Rows, emit, log, nothing, reject,
+        Index, Partition, Prefetch, Projection, Query, Recorded, Rejection, Rows, emit, log,
+        nothing, reject,
     };
     pub use serde::{Deserialize, Serialize};
 }

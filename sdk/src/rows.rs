@@ -4,6 +4,8 @@
 //! Documents stay typed values while the batch lasts. Where a batch ends must make no difference
 //! to what is stored, so a document must survive being written and read unchanged.
 
+mod prefetch;
+
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -12,6 +14,8 @@ use std::slice::from_ref;
 use crate::bindings::projection::Change;
 use crate::bindings::read_models;
 use crate::{Collection, Document, Fault};
+
+pub use prefetch::Prefetch;
 
 /// A projection's own rows.
 #[derive(Debug)]
@@ -116,7 +120,7 @@ impl Rows {
 
     /// The row under `key`, read from the store if the batch meets it for the first time.
     fn row<D: Document>(&mut self, key: &str) -> Result<&mut Row, Fault> {
-        match table::<D>(self.declared, &mut self.touched)?.entry(key.to_owned()) {
+        match table(self.declared, &mut self.touched, D::COLLECTION)?.entry(key.to_owned()) {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
             Entry::Vacant(entry) => {
                 let stored = self.stored.get_many(D::COLLECTION.name(), from_ref(entry.key()));
@@ -128,23 +132,23 @@ impl Rows {
     }
 
     fn write<D: Document>(&mut self, key: &str, row: Row) -> Result<(), Fault> {
-        table::<D>(self.declared, &mut self.touched)?.insert(key.to_owned(), row);
+        table(self.declared, &mut self.touched, D::COLLECTION)?.insert(key.to_owned(), row);
         Ok(())
     }
 }
 
-/// The touched rows of the collection that `D` belongs to.
-fn table<'a, D: Document>(
+/// The touched rows of a collection.
+fn table<'a>(
     declared: &[Collection],
     touched: &'a mut Touched,
+    collection: Collection,
 ) -> Result<&'a mut BTreeMap<String, Row>, Fault> {
-    let name = D::COLLECTION.name();
-    match touched.entry(name) {
+    match touched.entry(collection.name()) {
         Entry::Occupied(entry) => Ok(entry.into_mut()),
-        Entry::Vacant(entry) if declared.contains(&D::COLLECTION) => {
-            Ok(entry.insert(BTreeMap::new()))
+        Entry::Vacant(entry) if declared.contains(&collection) => Ok(entry.insert(BTreeMap::new())),
+        Entry::Vacant(entry) => {
+            Err(Fault::new(format!("collection `{}` is not in COLLECTIONS", entry.key())))
         }
-        Entry::Vacant(_) => Err(Fault::new(format!("collection `{name}` is not in COLLECTIONS"))),
     }
 }
 

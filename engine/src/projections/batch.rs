@@ -214,11 +214,8 @@ pub(super) struct Look {
 impl ReadModelLook for Look {
     fn get_many(&self, collection: &str, keys: &[String]) -> Result<Vec<Option<String>>, String> {
         own(&self.spec, collection)?;
-        let overlay = self.overlay.read();
-        let get = |key: &String| {
-            overlay.get(&self.view, collection, key).map_err(|error| error.to_string())
-        };
-        keys.iter().map(get).collect()
+        let documents = self.overlay.read().get_many(&self.view, collection, keys);
+        documents.map_err(|error| error.to_string())
     }
 
     fn scan(

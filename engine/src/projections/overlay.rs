@@ -185,6 +185,24 @@ impl Overlay {
         }
     }
 
+    /// The documents at some keys, each like [`Overlay::get`].
+    pub(super) fn get_many(
+        &self,
+        view: &View,
+        collection: &str,
+        keys: &[String],
+    ) -> Result<Vec<Option<String>>, ReadModelError> {
+        let Some(table) = self.tables.get(collection) else {
+            return keys.iter().map(|key| view.get(collection, key)).collect();
+        };
+        let known = table.get_many(keys.iter().map(String::as_str));
+        let get = |(key, known): (&String, Option<Option<&str>>)| match known {
+            Some(document) => Ok(document.map(str::to_owned)),
+            None => view.get(collection, key),
+        };
+        keys.iter().zip(known).map(get).collect()
+    }
+
     /// Gives the documents from a key on, as they are after the changes, to `each`, in the order of
     /// their keys, until it answers false.
     pub(super) fn scan(

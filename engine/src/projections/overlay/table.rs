@@ -67,17 +67,22 @@ impl Table {
         self.find(key, self.hasher.hash_one(key)).map(|at| self.arena.json(at))
     }
 
-    /// Changes documents, one after another. All are looked for first: a processor waits for many
-    /// places at once, where the next does not depend on the one before.
+    /// The documents at some keys, each like [`Table::get`].
+    pub(super) fn get_many<'k>(
+        &self,
+        keys: impl Iterator<Item = &'k str> + Clone,
+    ) -> impl Iterator<Item = Option<Option<&str>>> {
+        let found = self.find_all(keys).into_iter();
+        found.map(|(_, found)| found.map(|at| self.arena.json(at)))
+    }
+
+    /// Changes documents, one after another.
     pub(super) fn put<'c>(
         &mut self,
         changes: impl Iterator<Item = (&'c str, Option<&'c str>)> + Clone,
     ) {
-        let keys = changes.clone().map(|(key, _)| key);
-        let hashes: Vec<_> = keys.clone().map(|key| self.hasher.hash_one(key)).collect();
-        let found = keys.zip(&hashes).map(|(key, hash)| self.find(key, *hash));
-        let found: Vec<_> = found.collect();
-        for ((key, json), (hash, found)) in changes.zip(hashes.into_iter().zip(found)) {
+        let found = self.find_all(changes.clone().map(|(key, _)| key));
+        for ((key, json), (hash, found)) in changes.zip(found) {
             let at = match found.filter(|at| self.arena.set(*at, json)) {
                 Some(at) => at,
                 None => self.place(key, json, hash),
@@ -108,6 +113,16 @@ impl Table {
                 at
             }
         }
+    }
+
+    /// The hashes of keys, and where their documents are. Nothing else is done meanwhile: so a
+    /// processor waits for several pieces of memory at once.
+    fn find_all<'k>(
+        &self,
+        keys: impl Iterator<Item = &'k str> + Clone,
+    ) -> Vec<(u64, Option<usize>)> {
+        let hashes: Vec<_> = keys.clone().map(|key| self.hasher.hash_one(key)).collect();
+        keys.zip(hashes).map(|(key, hash)| (hash, self.find(key, hash))).collect()
     }
 
     fn find(&self, key: &str, hash: u64) -> Option<usize> {

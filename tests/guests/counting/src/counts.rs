@@ -88,6 +88,10 @@ impl Projection for Counts {
             row.positions += recorded.position;
         })
     }
+
+    fn prefetch(recorded: &Recorded<Counted>, documents: &mut Prefetch) {
+        documents.read::<Count>(recorded.id().unwrap_or("none"));
+    }
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]

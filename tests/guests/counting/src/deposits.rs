@@ -38,8 +38,16 @@ impl<const N: usize> Projection for Of<N> {
     type Event = Deposit;
 
     fn project(recorded: &Recorded<Deposit>, rows: &mut Rows) -> Result<(), Fault> {
-        rows.update(recorded.id().unwrap_or("none"), |row: &mut Deposits<N>| row.count += 1)
+        rows.update(key(recorded), |row: &mut Deposits<N>| row.count += 1)
     }
+
+    fn prefetch(recorded: &Recorded<Deposit>, documents: &mut Prefetch) {
+        documents.read::<Deposits<N>>(key(recorded));
+    }
+}
+
+fn key(recorded: &Recorded<Deposit>) -> &str {
+    recorded.id().unwrap_or("none")
 }
 
 factum_sdk::module! {
