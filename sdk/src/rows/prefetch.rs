@@ -19,8 +19,11 @@ pub struct Prefetch {
 struct Wanted {
     collection: Collection,
     keys: Vec<String>,
-    read: fn(&str, &str) -> Result<Box<dyn AnyDocument>, Fault>,
+    read: Read,
 }
+
+/// Makes a document of a key and its JSON.
+type Read = fn(&str, &str) -> Result<Box<dyn AnyDocument>, Fault>;
 
 impl Prefetch {
     /// The document under `key` will be asked for.

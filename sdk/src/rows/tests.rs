@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Rows, Stored, Tables};
+use super::{Prefetch, Rows, Stored, Tables};
 use crate::bindings::projection::Change;
 use crate::{Collection, Document, Fault};
 
@@ -60,6 +60,34 @@ fn a_document_is_read_once() -> Result<(), Fault> {
     rows.stored = Stored::Memory(Tables::new());
     assert_eq!(rows.get("a")?, Some(&Count { seen: 1 }));
     Ok(())
+}
+
+fn prefetch<D: Document>(rows: &mut Rows, keys: &[&str]) -> Result<(), Fault> {
+    let mut documents = Prefetch::default();
+    keys.iter().for_each(|key| documents.read::<D>(key));
+    rows.prefetch(documents)
+}
+
+#[test]
+fn what_was_prefetched_is_not_read_again_and_is_no_change() -> Result<(), Fault> {
+    let mut rows = rows(&[("a", r#"{"seen":1}"#), ("b", r#"{"seen":2}"#)]);
+    prefetch::<Count>(&mut rows, &["b", "a", "b", "none"])?;
+    let later = [("a", r#"{"seen":8}"#), ("none", r#"{"seen":9}"#)];
+    rows.stored = self::rows(&later).stored;
+    assert_eq!(rows.get("a")?, Some(&Count { seen: 1 }));
+    assert_eq!(rows.get::<Count>("none")?, None);
+    rows.update("b", |count: &mut Count| count.seen += 1)?;
+    assert_eq!(changes(rows), [r#"put counts b {"seen":3}"#]);
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_prefetched_is_a_fault() {
+    let mut rows = rows(&[("a", r#"{"seen":"many"}"#)]);
+    let unreadable = prefetch::<Count>(&mut rows, &["a"]);
+    assert!(matches!(unreadable, Err(fault) if fault.to_string().contains("`a` of `counts`")));
+    let foreign = prefetch::<Foreign>(&mut rows, &["a"]);
+    assert!(matches!(foreign, Err(fault) if fault.to_string().contains("`elsewhere` is not in")));
 }
 
 #[test]

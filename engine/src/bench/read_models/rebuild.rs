@@ -1,7 +1,7 @@
 //! A counter for each of 100,000 keys, projected from zero over a million events of 200 bytes: by a
 //! guest, and by a native function in its place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -37,14 +37,27 @@ fn native(
     events: &[RecordedEvent<'_>],
     look: &dyn ReadModelLook,
 ) -> Result<Vec<Change>, String> {
-    let mut rows = BTreeMap::<String, Count>::new();
+    let keys: BTreeSet<_> = events.iter().map(key).collect();
+    let keys: Vec<_> = keys.into_iter().collect();
+    let stored = look.get_many(collection, &keys)?.into_iter().map(document);
+    let counts = stored.collect::<Result<Vec<Count>, _>>()?;
+    let mut rows: BTreeMap<_, _> = keys.into_iter().zip(counts).collect();
     for recorded in events {
         let Deposited {} = serde_json::from_str(recorded.event.data).map_err(|e| e.to_string())?;
-        let stream = recorded.event.stream_id.and_then(|stream| stream.split_once('-'));
-        let key = stream.map_or("none", |(_, id)| id).to_owned();
-        row(&mut rows, collection, key, look)?.count += 1;
+        rows.entry(key(recorded)).or_default().count += 1;
     }
     changes(collection, rows)
+}
+
+fn key(recorded: &RecordedEvent<'_>) -> String {
+    let stream = recorded.event.stream_id.and_then(|stream| stream.split_once('-'));
+    stream.map_or("none", |(_, id)| id).to_owned()
+}
+
+/// A document that is stored, or a new one.
+fn document<D: Default + for<'de> Deserialize<'de>>(stored: Option<String>) -> Result<D, String> {
+    let read = |json: String| serde_json::from_str(&json).map_err(|error| error.to_string());
+    stored.map_or_else(|| Ok(D::default()), read)
 }
 
 /// The row of a key, read if the batch meets it for the first time.
@@ -56,8 +69,7 @@ pub(super) fn row<'r, D: Default + for<'de> Deserialize<'de>>(
 ) -> Result<&'r mut D, String> {
     if !rows.contains_key(&key) {
         let stored = look.get_many(collection, std::slice::from_ref(&key))?.pop().flatten();
-        let stored = stored.map(|json| serde_json::from_str::<D>(&json)).transpose();
-        rows.insert(key.clone(), stored.map_err(|error| error.to_string())?.unwrap_or_default());
+        rows.insert(key.clone(), document(stored)?);
     }
     Ok(rows.entry(key).or_default())
 }
