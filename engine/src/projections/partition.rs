@@ -5,8 +5,9 @@
 //! touched. If one did, what the projection says of itself is not true, and nothing is taken.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 
+use hashbrown::DefaultHashBuilder;
 use parking_lot::Mutex;
 
 use super::batch::Look;
@@ -16,32 +17,32 @@ use crate::manifest::{Partition, ProjectionManifest};
 use crate::runtime::{Change, ReadModelLook};
 
 /// What the events of one partition have in common.
-pub(super) enum Key {
-    Stream,
-    Data(Index),
+pub(super) struct Key {
+    /// Values of their data; none: their stream.
+    values: Option<Index>,
+    hasher: DefaultHashBuilder,
 }
 
 impl Key {
     /// What a projection says; none where it says nothing.
     pub(super) fn of(spec: &ProjectionManifest) -> Option<Self> {
-        match spec.partition.as_ref()? {
-            Partition::Stream => Some(Self::Stream),
+        let values = match spec.partition.as_ref()? {
+            Partition::Stream => None,
             // They were checked with the manifest.
-            Partition::Data(paths) => Index::new("partition", paths, false).ok().map(Self::Data),
-        }
+            Partition::Data(paths) => Some(Index::new("partition", paths, false).ok()?),
+        };
+        Some(Self { values, hasher: DefaultHashBuilder::default() })
     }
 
     /// The same for all events of a partition.
     pub(super) fn hash(&self, event: &RecordedEvent<'_>) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        match self {
-            Self::Stream => event.stream.hash(&mut hasher),
-            Self::Data(values) => {
+        match &self.values {
+            None => self.hasher.hash_one(event.stream),
+            Some(values) => {
                 let data = guest_data(event.content_type, event.data);
-                values.entry(&data).values.hash(&mut hasher);
+                self.hasher.hash_one(values.entry(&data).values)
             }
         }
-        hasher.finish()
     }
 }
 
@@ -125,7 +126,8 @@ pub(super) struct Done {
 /// All changes, or a document that one changed and another touched.
 pub(super) fn merge(spec: &ProjectionManifest, shares: Vec<Done>) -> Result<Vec<Change>, Place> {
     let count = shares.iter().map(|done| done.changes.len()).sum();
-    let mut changed = HashMap::<(usize, &str), usize>::with_capacity(count);
+    let hasher = DefaultHashBuilder::default();
+    let mut changed = HashMap::<(usize, &str), usize, _>::with_capacity_and_hasher(count, hasher);
     for (at, done) in shares.iter().enumerate() {
         for change in &done.changes {
             let (collection, key) = changed_by(spec, change);

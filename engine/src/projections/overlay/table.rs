@@ -1,9 +1,9 @@
 //! The documents of one collection that are in memory. Reading one is waiting for memory, so it is
 //! a look into a small index and then at one place that holds all of it.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 
-use hashbrown::HashTable;
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::arena::Arena;
 
@@ -16,7 +16,7 @@ const GROWTH: usize = 8;
 pub(super) struct Table {
     arena: Arena,
     places: HashTable<Place>,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
     /// The places that were not in the file yet when they were first changed. Some documents moved
     /// since.
     changed: Vec<usize>,
