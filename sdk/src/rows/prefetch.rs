@@ -41,13 +41,18 @@ impl Rows {
             let rows = table(self.declared, &mut self.touched, collection)?;
             keys.sort_unstable();
             keys.dedup();
+            let mut documents = Vec::with_capacity(keys.len());
             for keys in keys.chunks(AT_ONCE) {
                 let stored = self.stored.get_many(collection.name(), keys);
-                for (key, json) in keys.iter().zip(stored) {
-                    let document = json.map(|json| read(key, &json)).transpose()?;
-                    rows.insert(key.clone(), Row { document, changed: false });
+                let read = |(key, json): (&String, Option<String>)| {
+                    json.map(|json| read(key, &json)).transpose()
+                };
+                for document in keys.iter().zip(stored).map(read) {
+                    documents.push(Row { document: document?, changed: false });
                 }
             }
+            // Sorted, so that no place is looked for.
+            rows.append(&mut keys.into_iter().zip(documents).collect());
         }
         Ok(())
     }
