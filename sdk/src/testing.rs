@@ -8,4 +8,6 @@ mod aggregate;
 mod projection;
 
 pub use aggregate::{Decided, Given, given};
+#[cfg(test)]
+pub(crate) use projection::recorded;
 pub use projection::{Projected, project};

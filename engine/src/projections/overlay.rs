@@ -8,7 +8,9 @@ mod arena;
 mod table;
 
 use std::collections::BTreeMap;
+use std::iter::{once, repeat};
 use std::ops::{Bound, RangeBounds};
+use std::slice::from_ref;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::document::Index;
@@ -109,7 +111,7 @@ impl Overlay {
         self.owners.append(&mut owners);
         for ((collection, key), document) in &net {
             let table = self.tables.entry(collection.clone()).or_default();
-            table.put(std::iter::once((&**key, document.as_deref())));
+            table.put(once((&**key, document.as_deref())));
         }
         Ok(())
     }
@@ -124,7 +126,8 @@ impl Overlay {
         let mut owners = Owners::new();
         for (collection, key) in net.keys() {
             for (at, unique) in of_collection(unique, collection) {
-                let Some(document) = self.get(view, collection, key)? else { continue };
+                let document = self.get_many(view, collection, from_ref(key))?.pop().flatten();
+                let Some(document) = document else { continue };
                 let entry = unique.index.entry(&document);
                 if entry.claims {
                     owners.insert((at, entry.values), None);
@@ -172,35 +175,20 @@ impl Overlay {
         })
     }
 
-    /// The document at a key, as it is after the changes.
-    pub(super) fn get(
-        &self,
-        view: &View,
-        collection: &str,
-        key: &str,
-    ) -> Result<Option<String>, ReadModelError> {
-        match self.tables.get(collection).and_then(|table| table.get(key)) {
-            Some(document) => Ok(document.map(str::to_owned)),
-            None => view.get(collection, key),
-        }
-    }
-
-    /// The documents at some keys, each like [`Overlay::get`].
+    /// The documents at some keys, as they are after the changes.
     pub(super) fn get_many(
         &self,
         view: &View,
         collection: &str,
         keys: &[String],
     ) -> Result<Vec<Option<String>>, ReadModelError> {
-        let Some(table) = self.tables.get(collection) else {
-            return keys.iter().map(|key| view.get(collection, key)).collect();
-        };
-        let known = table.get_many(keys.iter().map(String::as_str));
+        let table = self.tables.get(collection).into_iter();
+        let known = table.flat_map(|table| table.get_many(keys.iter().map(String::as_str)));
         let get = |(key, known): (&String, Option<Option<&str>>)| match known {
             Some(document) => Ok(document.map(str::to_owned)),
             None => view.get(collection, key),
         };
-        keys.iter().zip(known).map(get).collect()
+        keys.iter().zip(known.chain(repeat(None))).map(get).collect()
     }
 
     /// Gives the documents from a key on, as they are after the changes, to `each`, in the order of

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Prefetch, Rows, Stored, Tables};
 use crate::bindings::projection::Change;
-use crate::{Collection, Document, Fault};
+use crate::dispatch::project_onto;
+use crate::{Collection, Document, Event, Fault, Projection, Recorded};
 
 #[derive(Debug, Default, Deserialize, PartialEq, Serialize)]
 struct Count {
@@ -79,6 +80,36 @@ fn what_was_prefetched_is_not_read_again_and_is_no_change() -> Result<(), Fault>
     rows.update("b", |count: &mut Count| count.seen += 1)?;
     assert_eq!(changes(rows), [r#"put counts b {"seen":3}"#]);
     Ok(())
+}
+
+#[derive(Deserialize, Event, Serialize)]
+enum Seen {
+    Seen {},
+}
+
+/// It asks for what it does not touch.
+struct Looks;
+
+impl Projection for Looks {
+    const NAME: &'static str = "looks";
+    const COLLECTIONS: &'static [Collection] = &[Count::COLLECTION];
+    type Event = Seen;
+
+    fn project(_: &Recorded<Seen>, _: &mut Rows) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn prefetch(_: &Recorded<Seen>, documents: &mut Prefetch) {
+        documents.read::<Count>("a");
+    }
+}
+
+#[test]
+fn what_a_projection_names_is_read_before_it_projects() {
+    let event = crate::testing::recorded(1, Seen::Seen {}.into());
+    let stored = rows(&[("a", r#"{"seen":"many"}"#)]).stored;
+    let projected = project_onto::<Looks>(vec![event], stored);
+    assert!(matches!(projected, Err(fault) if fault.to_string().contains("`a` of `counts`")));
 }
 
 #[test]

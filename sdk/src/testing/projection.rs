@@ -13,7 +13,7 @@ pub fn project<P: Projection>(
     events: impl IntoIterator<Item = impl Into<Recorded<P::Event>>>,
 ) -> Projected {
     let log: Vec<RecordedEvent> =
-        (1..).zip(events).map(|(position, event)| write(position, event.into())).collect();
+        (1..).zip(events).map(|(position, event)| recorded(position, event.into())).collect();
     let at_once = apply::<P>(Tables::new(), log.clone());
     let one_by_one =
         log.into_iter().fold(Tables::new(), |tables, event| apply::<P>(tables, vec![event]));
@@ -74,7 +74,7 @@ impl<E: Event> From<E> for Recorded<E> {
 }
 
 #[track_caller]
-fn write<E: Event>(position: u64, recorded: Recorded<E>) -> RecordedEvent {
+pub(crate) fn recorded<E: Event>(position: u64, recorded: Recorded<E>) -> RecordedEvent {
     let event_type = recorded.event.event_type();
     let data = match recorded.event.encode() {
         Ok(data) => data,
